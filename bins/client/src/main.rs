@@ -1,0 +1,2 @@
+//! The `tunnels-client` program.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The `tunnels-server` program.
+fn main() {}

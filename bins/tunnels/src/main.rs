@@ -1,0 +1,2 @@
+//! The `tunnels` toolbox.
+fn main() {}
