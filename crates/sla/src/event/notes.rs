@@ -1,0 +1,263 @@
+//! Events that are one line and no more.
+
+use std::time::Duration;
+
+use super::{Role, millis};
+use crate::redact::{Named, Scrubbed};
+use crate::{ConnectionId, Redacted};
+
+/// One finished stream, for [`access`].
+#[derive(Clone, Copy, Debug)]
+pub struct Access<'a> {
+    /// The connection that carried it; none where it had no connection (refused before, or without mux).
+    pub connection_id: Option<ConnectionId>,
+    /// Its number in that connection.
+    pub stream_id: Option<u32>,
+    /// Which side we are.
+    pub role: Role,
+    /// How it came in: `socks5`, `socks4`, `socks4a`, `http_connect`, `eager`.
+    pub inbound: &'a str,
+    /// The application's address (client) or the peer connection's (server).
+    pub source: &'a str,
+    /// `host:port` as asked.
+    pub target: &'a str,
+    /// Who asked: the SOCKS user at the client, the certificate's name at the server.
+    pub identity: Option<&'a str>,
+    /// Payload bytes from the application to the destination.
+    pub bytes_up: u64,
+    /// Payload bytes from the destination to the application.
+    pub bytes_down: u64,
+    /// From the request to the end of both directions.
+    pub duration: Duration,
+    /// From the request to the first byte from the destination, where one came.
+    pub first_byte: Option<Duration>,
+    /// `fin`, `reset`, `refused`, `truncated`, `timeout`, `denied` …
+    pub end: &'a str,
+    /// What went wrong, where something did.
+    pub error: Option<&'a str>,
+}
+
+/// The access line of a finished stream: JSON only, as the `sock` lines are its view in text. At info.
+pub fn access(access: &Access<'_>) {
+    let &Access { target, .. } = access;
+    tracing::info!(
+        name: "access",
+        target: "sla::access",
+        connection_id = access.connection_id.map(tracing::field::display),
+        stream_id = access.stream_id,
+        role = access.role.as_str(),
+        inbound = access.inbound,
+        source = access.source,
+        target_address = %Redacted(target),
+        identity = access.identity,
+        bytes_up = access.bytes_up,
+        bytes_down = access.bytes_down,
+        duration_ms = millis(access.duration),
+        first_byte_ms = access.first_byte.map(millis),
+        end = access.end,
+        error = access.error.map(|text| tracing::field::display(Scrubbed { text, target })),
+        "stream finished"
+    );
+}
+
+/// A listener can't accept: out of descriptors, mostly. At error.
+pub fn accept_failed(address: &str, cause: &str) {
+    tracing::error!(name: "accept_failed", target: "sla::load", address, cause, "accept failed");
+}
+
+/// Destination policy refused a destination. At info; the name is shown at least as its domain.
+pub fn acl_denied(identity: Option<&str>, target: &str, rule: &str) {
+    tracing::info!(
+        name: "acl_denied",
+        target: "sla::rule",
+        identity,
+        target_address = %Named(target),
+        rule,
+        "destination denied"
+    );
+}
+
+/// An alert was lost after all its tries. At warn, and never itself alerted.
+pub fn alert_failed(cause: &str, tries: u32) {
+    tracing::warn!(name: "alert_failed", target: "sla::hook", cause, tries, "alert not delivered");
+}
+
+/// The robot said that it gets too many messages. At warn, and never itself alerted.
+pub fn alert_paused(pause: Duration, held: u64) {
+    tracing::warn!(
+        name: "alert_paused",
+        target: "sla::hook",
+        pause_ms = millis(pause),
+        held,
+        "DingTalk rate limit hit, alerts paused; a summary will follow"
+    );
+}
+
+/// The robot refused our signature, token or words. At warn, and never itself alerted.
+pub fn alert_rejected(cause: &str) {
+    tracing::warn!(name: "alert_rejected", target: "sla::hook", cause, "DingTalk refused the alert");
+}
+
+/// An application or a peer showed a wrong user or password. At warn.
+pub fn auth_failed(source: &str, user: Option<&str>) {
+    tracing::warn!(name: "auth_failed", target: "sla::sock", source, user, "wrong user or password");
+}
+
+/// A certificate in use is past its end. At error.
+pub fn certificate_expired(file: &str) {
+    tracing::error!(name: "certificate_expired", target: "sla::cert", file, "certificate expired");
+}
+
+/// A certificate in use ends soon. At warn.
+pub fn certificate_expiring(file: &str, days_left: u32) {
+    tracing::warn!(
+        name: "certificate_expiring",
+        target: "sla::cert",
+        file,
+        days_left,
+        "certificate ends soon"
+    );
+}
+
+/// A setting is allowed but questionable; `text` says what and what to do. At warn.
+pub fn config_warning(text: &str) {
+    tracing::warn!(name: "config_warning", target: "sla::conf", cause = text, "questionable setting");
+}
+
+/// A suspect connection answered again. At info.
+pub fn conn_alive(id: ConnectionId) {
+    tracing::info!(name: "conn_alive", target: "sla::conn", connection_id = %id, "connection answers again");
+}
+
+/// A connection takes no new stream and ends when its last one does. At debug.
+pub fn conn_draining(id: ConnectionId, cause: &str) {
+    tracing::debug!(
+        name: "conn_draining",
+        target: "sla::conn",
+        connection_id = %id,
+        cause,
+        "connection draining"
+    );
+}
+
+/// A connection has not answered for a while and takes no new stream until it does. At info.
+pub fn conn_suspect(id: ConnectionId, cause: &str) {
+    tracing::info!(
+        name: "conn_suspect",
+        target: "sla::conn",
+        connection_id = %id,
+        cause,
+        "connection suspect"
+    );
+}
+
+/// The next dial waits. At debug; `attempt` counts failures in a row.
+pub fn dial_backoff(server: &str, wait: Duration, attempt: u32) {
+    tracing::debug!(
+        name: "dial_backoff",
+        target: "sla::conn",
+        server,
+        wait_ms = millis(wait),
+        attempt,
+        "dial waits"
+    );
+}
+
+/// A server could not be reached. At warn; `attempt` counts failures in a row. See [`super::Health`].
+pub fn dial_failed(server: &str, cause: &str, attempt: u32) {
+    tracing::warn!(name: "dial_failed", target: "sla::conn", server, cause, attempt, "dial failed");
+}
+
+/// We take no new work and wait for the rest. At info.
+pub fn draining(role: Role, connections: u64, limit: Duration) {
+    tracing::info!(
+        name: "draining",
+        target: "sla::main",
+        role = role.as_str(),
+        connections,
+        limit_ms = millis(limit),
+        "draining"
+    );
+}
+
+/// A transport came up but the peer did not pass, or did not finish in time. At warn.
+pub fn handshake_failed(role: Role, remote: &str, cause: &str) {
+    tracing::warn!(
+        name: "handshake_failed",
+        target: "sla::conn",
+        role = role.as_str(),
+        remote,
+        cause,
+        "handshake failed"
+    );
+}
+
+/// A limit of ours was reached; `what` is the setting's name, `source` who ran into it. At warn.
+pub fn limit_reached(what: &str, source: &str, limit: u64) {
+    tracing::warn!(name: "limit_reached", target: "sla::load", what, source, limit, "limit reached");
+}
+
+/// A listener is ready. At info; `net` is `tcp`, `unix`, and what runs on it, such as `tls`.
+pub fn listening(role: Role, net: &str, address: &str) {
+    tracing::info!(
+        name: "listening",
+        target: "sla::main",
+        role = role.as_str(),
+        net,
+        address,
+        "listening"
+    );
+}
+
+/// A reload failed and what was there stays in force. At error.
+pub fn reload_failed(what: &str, cause: &str) {
+    tracing::error!(name: "reload_failed", target: "sla::main", what, cause, "reload failed");
+}
+
+/// Certificates, users or grants were read anew. At info, and a recovery where a reload had failed.
+pub fn reloaded(what: &str) {
+    tracing::info!(name: "reloaded", target: "sla::main", what, "reloaded");
+}
+
+/// An application's request could not be used: not SOCKS, not CONNECT, too slow. At info.
+pub fn request_refused(source: &str, cause: &str) {
+    tracing::info!(name: "request_refused", target: "sla::sock", source, cause, "request refused");
+}
+
+/// The program is up. At info; the first event of a run.
+pub fn started(role: Role, version: &str) {
+    tracing::info!(
+        name: "started",
+        target: "sla::main",
+        role = role.as_str(),
+        version,
+        pid = std::process::id(),
+        "started"
+    );
+}
+
+/// The program is about to end. At info; the last event of a run.
+pub fn stopped(role: Role, cause: &str) {
+    tracing::info!(name: "stopped", target: "sla::main", role = role.as_str(), cause, "stopped");
+}
+
+/// A connection's peer wanted more streams than it may have. At warn.
+pub fn stream_limit(id: ConnectionId, limit: u64) {
+    tracing::warn!(name: "stream_limit", target: "sla::load", connection_id = %id, limit, "stream limit");
+}
+
+/// A destination could not be reached. At debug; the access line tells it too.
+pub fn target_failed(target: &str, cause: &str) {
+    tracing::debug!(
+        name: "target_failed",
+        target: "sla::sock",
+        target_address = %Named(target),
+        cause = %Scrubbed { text: cause, target },
+        "destination not reached"
+    );
+}
+
+/// A task of ours panicked; what it held is gone, the rest goes on. At error.
+pub fn task_panicked(task: &str, cause: &str) {
+    tracing::error!(name: "task_panicked", target: "sla::main", task, cause, "task panicked");
+}

@@ -1,0 +1,1 @@
+//! The one table of events and fields: what is written, documented and tested comes from here.
