@@ -1,0 +1,374 @@
+//! Joins two endpoints until both directions have ended, and keeps every end honest.
+//!
+//! ```text
+//!            bytes                 finish
+//!   Reading ──────▶ Writing   Reading ──────▶ Finishing ──▶ Done      (each direction by itself)
+//!      ▲               │
+//!      └───────────────┘      any failure: the other endpoint is reset, never finished
+//! ```
+//! A clean end travels as a half-close, anything else as a reset (RST on sockets): a cut download never looks
+//! complete.
+
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use framing::remux2::Code;
+use remux::StreamError;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::time::Instant;
+
+/// One side of a flow.
+pub(crate) trait Endpoint {
+    /// The next bytes, `None` at a clean end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>>;
+
+    /// Takes bytes from the front of `chunk`; ready when none are left.
+    fn poll_write(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<Result<(), Broken>>;
+
+    /// Pushes out what was written; called when there is nothing more to write for now.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>>;
+
+    /// Passes a clean end on: no more bytes will be written.
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>>;
+
+    /// Ends both directions at once; the far end sees a reset.
+    fn reset(self, why: &Broken);
+
+    /// Lets go after both directions have ended cleanly.
+    fn close(self);
+}
+
+/// Why an endpoint can't go on.
+#[derive(Clone, Debug)]
+pub(crate) struct Broken {
+    /// One word for the access line: `reset`, `truncated`, `refused`, `timeout`, …
+    pub(crate) end: &'static str,
+    /// The code that tells the other hop.
+    pub(crate) code: Code,
+    /// What happened, for people; may quote the peer.
+    pub(crate) text: String,
+}
+
+impl Broken {
+    pub(crate) fn new(end: &'static str, code: Code, text: impl Into<String>) -> Self {
+        Self { end, code, text: text.into() }
+    }
+}
+
+/// What a relay did.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// Bytes from the near to the far endpoint.
+    pub(crate) up: u64,
+    /// Bytes from the far to the near endpoint.
+    pub(crate) down: u64,
+    /// When the far endpoint's first byte came.
+    pub(crate) first_byte: Option<Instant>,
+    /// Which side broke and how; `None` after two clean ends.
+    pub(crate) broken: Option<(Side, Broken)>,
+}
+
+/// The two sides of a relay.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Side {
+    /// The side that asked: the application at a client, the stream at a server.
+    Near,
+    /// The side that was asked.
+    Far,
+}
+
+/// How long a flow may be quiet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quiet {
+    /// Both directions open and no byte either way.
+    pub(crate) open: Duration,
+    /// One direction ended and no byte in the other.
+    pub(crate) half_closed: Duration,
+}
+
+/// Copies both ways until both directions have ended or one endpoint breaks, `early` first.
+///
+/// Cancel safety: dropping the future drops both endpoints, which resets them.
+pub(crate) async fn relay<N: Endpoint, F: Endpoint>(mut near: N, mut far: F, early: Bytes, quiet: Quiet) -> Report {
+    let mut up = Direction::starting_with(early);
+    let mut down = Direction::starting_with(Bytes::new());
+    let mut report = Report::default();
+    let mut idle = pin!(tokio::time::sleep(quiet.open));
+    let mut seen = 0;
+
+    let outcome = poll_fn(|cx| {
+        let up_done = match up.poll(cx, &mut near, &mut far) {
+            Poll::Ready(Err((from, broken))) => return Poll::Ready(Err((from.side(Side::Near), broken))),
+            poll => poll.is_ready(),
+        };
+        let down_done = match down.poll(cx, &mut far, &mut near) {
+            Poll::Ready(Err((from, broken))) => return Poll::Ready(Err((from.side(Side::Far), broken))),
+            poll => poll.is_ready(),
+        };
+        if down.bytes > 0 && report.first_byte.is_none() {
+            report.first_byte = Some(Instant::now());
+        }
+        if up_done && down_done {
+            return Poll::Ready(Ok(()));
+        }
+        let moved = up.bytes + down.bytes + u64::from(up_done) + u64::from(down_done);
+        let progress = std::mem::replace(&mut seen, moved) != moved;
+        let limit = if up_done || down_done { quiet.half_closed } else { quiet.open };
+        if progress {
+            idle.as_mut().reset(Instant::now() + limit);
+        }
+        ready!(idle.as_mut().poll(cx));
+        let text = format!("no byte either way for {} s", limit.as_secs());
+        Poll::Ready(Err((Side::Far, Broken::new("timeout", Code::IDLE, text))))
+    })
+    .await;
+
+    report.up = up.bytes;
+    report.down = down.bytes;
+    match outcome {
+        Ok(()) => {
+            near.close();
+            far.close();
+        }
+        Err((side, broken)) => {
+            near.reset(&broken);
+            far.reset(&broken);
+            report.broken = Some((side, broken));
+        }
+    }
+    report
+}
+
+/// One direction of a relay.
+struct Direction {
+    state: State,
+    bytes: u64,
+}
+
+enum State {
+    Reading,
+    Writing(Bytes),
+    Finishing,
+    Done,
+}
+
+/// Who failed, seen from a direction.
+enum Culprit {
+    From,
+    To,
+}
+
+impl Culprit {
+    fn side(self, from: Side) -> Side {
+        match (self, from) {
+            (Self::From, side) => side,
+            (Self::To, Side::Near) => Side::Far,
+            (Self::To, Side::Far) => Side::Near,
+        }
+    }
+}
+
+/// Bytes one direction may move before other tasks get a turn.
+const TURN: usize = 1 << 20;
+
+impl Direction {
+    fn starting_with(early: Bytes) -> Self {
+        let state = if early.is_empty() { State::Reading } else { State::Writing(early) };
+        Self { state, bytes: 0 }
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut impl Endpoint,
+        to: &mut impl Endpoint,
+    ) -> Poll<Result<(), (Culprit, Broken)>> {
+        let mut turn = TURN;
+        loop {
+            match &mut self.state {
+                State::Reading => match from.poll_read(cx) {
+                    Poll::Ready(Ok(Some(chunk))) => self.state = State::Writing(chunk),
+                    Poll::Ready(Ok(None)) => self.state = State::Finishing,
+                    Poll::Ready(Err(broken)) => return Poll::Ready(Err((Culprit::From, broken))),
+                    Poll::Pending => {
+                        return match to.poll_flush(cx) {
+                            Poll::Ready(Err(broken)) => Poll::Ready(Err((Culprit::To, broken))),
+                            _ => Poll::Pending,
+                        };
+                    }
+                },
+                State::Writing(chunk) => {
+                    let before = chunk.len();
+                    let poll = to.poll_write(cx, chunk);
+                    let moved = before.saturating_sub(chunk.len());
+                    self.bytes = self.bytes.saturating_add(moved as u64);
+                    ready!(poll).map_err(|broken| (Culprit::To, broken))?;
+                    self.state = State::Reading;
+                    turn = turn.saturating_sub(moved);
+                    if turn == 0 {
+                        cx.waker().wake_by_ref();
+                        return Poll::Pending;
+                    }
+                }
+                State::Finishing => {
+                    ready!(to.poll_finish(cx)).map_err(|broken| (Culprit::To, broken))?;
+                    self.state = State::Done;
+                }
+                State::Done => return Poll::Ready(Ok(())),
+            }
+        }
+    }
+}
+
+/// A socket, or TLS over one, as an endpoint.
+///
+/// Its reset is armed from the start (linger 0): whatever way the process ends, an unfinished flow is an RST.
+#[derive(Debug)]
+pub(crate) struct Plain<S> {
+    socket: S,
+    buffer: BytesMut,
+    /// Bytes to ask for next: doubles while reads fill it, so a quiet flow costs little and a fast one few calls.
+    ask: usize,
+    /// What to call the other end in messages.
+    who: &'static str,
+}
+
+/// What [`Plain`] needs of a socket besides bytes.
+pub(crate) trait Armed {
+    /// From now on closing sends what is queued and ends orderly.
+    fn disarm_reset(&self);
+}
+
+impl<S> Plain<S> {
+    /// `who` names the other end in messages: `application`, `destination`, `server`.
+    pub(crate) fn new(socket: S, who: &'static str) -> Self {
+        Self { socket, buffer: BytesMut::new(), ask: 4 << 10, who }
+    }
+
+    fn broken(&self, error: &std::io::Error) -> Broken {
+        use std::io::ErrorKind;
+        let (end, code) = match error.kind() {
+            ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
+                ("reset", Code::DEST_RESET)
+            }
+            ErrorKind::UnexpectedEof => ("truncated", Code::TRUNCATED),
+            ErrorKind::TimedOut => ("timeout", Code::IDLE),
+            _ => ("error", Code::SERVER_ERROR),
+        };
+        Broken::new(end, code, format!("{}: {error}", self.who))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Armed + Unpin> Endpoint for Plain<S> {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+        self.buffer.reserve(self.ask);
+        let read = pin!(self.socket.read_buf(&mut self.buffer)).poll(cx);
+        match read {
+            Poll::Ready(Ok(0)) => Poll::Ready(Ok(None)),
+            Poll::Ready(Ok(n)) => {
+                if n >= self.ask {
+                    self.ask = (self.ask * 2).min(64 << 10);
+                }
+                Poll::Ready(Ok(Some(self.buffer.split().freeze())))
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(Err(self.broken(&error))),
+            Poll::Pending => {
+                // A quiet flow holds no buffer.
+                self.buffer = BytesMut::new();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<Result<(), Broken>> {
+        while !chunk.is_empty() {
+            match ready!(Pin::new(&mut self.socket).poll_write(cx, chunk)) {
+                Ok(0) => {
+                    let error = std::io::ErrorKind::WriteZero.into();
+                    return Poll::Ready(Err(self.broken(&error)));
+                }
+                Ok(n) => drop(chunk.split_to(n.min(chunk.len()))),
+                Err(error) => return Poll::Ready(Err(self.broken(&error))),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        Pin::new(&mut self.socket).poll_flush(cx).map_err(|error| self.broken(&error))
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        match ready!(Pin::new(&mut self.socket).poll_shutdown(cx)) {
+            // The far end may have closed already: then there is nobody left to tell.
+            Err(error) if error.kind() == std::io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
+            outcome => Poll::Ready(outcome.map_err(|error| self.broken(&error))),
+        }
+    }
+
+    fn reset(self, _why: &Broken) {
+        drop(self.socket);
+    }
+
+    fn close(self) {
+        self.socket.disarm_reset();
+    }
+}
+
+/// A stream of the pool as an endpoint.
+#[derive(Debug)]
+pub(crate) struct Muxed(pub(crate) remux::Stream);
+
+/// The most one read takes from a stream's queue.
+const CHUNK: usize = 64 << 10;
+
+impl Endpoint for Muxed {
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+        self.0.poll_read_chunk(cx, CHUNK).map_err(|error| stream_broken(&error))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<Result<(), Broken>> {
+        while !chunk.is_empty() {
+            let room = ready!(self.0.poll_write_room(cx)).map_err(|error| stream_broken(&error))?;
+            let part = chunk.split_to(room.min(chunk.len()));
+            self.0.write_chunk(part).map_err(|error| stream_broken(&error))?;
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_flush(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        self.0.finish();
+        Poll::Ready(Ok(()))
+    }
+
+    fn reset(mut self, why: &Broken) {
+        self.0.reset(why.code, &why.text);
+    }
+
+    fn close(self) {}
+}
+
+/// A stream's failure in the relay's words.
+pub(crate) fn stream_broken(error: &StreamError) -> Broken {
+    match error {
+        StreamError::Reset { code, text, .. } => {
+            let end = match *code {
+                Code::DEST_RESET | Code::CANCEL | Code::CLOSED => "reset",
+                Code::RULE_REFUSED => "denied",
+                Code::TRUNCATED => "truncated",
+                Code::IDLE => "timeout",
+                _ => "refused",
+            };
+            let text = if text.is_empty() { code.explain().to_owned() } else { text.clone() };
+            Broken::new(end, *code, text)
+        }
+        other => Broken::new("truncated", Code::TRUNCATED, other.to_string()),
+    }
+}
