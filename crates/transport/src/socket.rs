@@ -1,0 +1,288 @@
+//! One socket, TCP or Unix, with the options a tunnel needs.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::probe::{Probe, ProbeSlot};
+
+/// A connected TCP or Unix stream socket.
+///
+/// Dropping it closes it: with FIN, or with RST while [armed](Self::arm_reset).
+#[derive(Debug)]
+pub struct Socket {
+    kind: Kind,
+    probe: Arc<ProbeSlot>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Is it a Unix socket? Those have neither RST nor TCP_INFO.
+    pub fn is_unix(&self) -> bool {
+        matches!(self.kind, Kind::Unix(_))
+    }
+
+    /// Our end as text: `127.0.0.1:40000`, a path, or `unix` where it has no name.
+    pub fn local(&self) -> String {
+        match &self.kind {
+            Kind::Tcp(socket) => address_text(socket.local_addr()),
+            Kind::Unix(socket) => path_text(socket.local_addr()),
+        }
+    }
+
+    /// The peer's end as text, as [`Self::local`].
+    pub fn remote(&self) -> String {
+        match &self.kind {
+            Kind::Tcp(socket) => address_text(socket.peer_addr()),
+            Kind::Unix(socket) => path_text(socket.peer_addr()),
+        }
+    }
+
+    /// Our end's address; `None` for a Unix socket or a dead one.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.local_addr().ok(),
+            Kind::Unix(_) => None,
+        }
+    }
+
+    /// The peer's address; `None` for a Unix socket or a dead one.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.peer_addr().ok(),
+            Kind::Unix(_) => None,
+        }
+    }
+
+    /// The peer's IP address; `None` for a Unix socket.
+    pub fn remote_ip(&self) -> Option<IpAddr> {
+        self.remote_addr().map(|address| address.ip())
+    }
+
+    /// From now on any close that is not announced by [`Self::disarm_reset`] is a reset, even when the process is killed:
+    /// linger on with 0 seconds, so that close(2) sends RST. A Unix socket has no RST: there this does nothing, and its
+    /// peer sees end of input.
+    ///
+    /// # Errors
+    /// What setsockopt(2) says.
+    pub fn arm_reset(&self) -> io::Result<()> {
+        match &self.kind {
+            Kind::Tcp(socket) => SockRef::from(socket).set_linger(Some(Duration::ZERO)),
+            Kind::Unix(_) => Ok(()),
+        }
+    }
+
+    /// An orderly end is near: close(2) delivers what is still unsent and ends with FIN. Call after `poll_shutdown`.
+    ///
+    /// # Errors
+    /// What setsockopt(2) says.
+    pub fn disarm_reset(&self) -> io::Result<()> {
+        match &self.kind {
+            Kind::Tcp(socket) => SockRef::from(socket).set_linger(None),
+            Kind::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Bounds the unsent bytes below which the socket counts as writable (TCP_NOTSENT_LOWAT). Nothing for Unix sockets.
+    ///
+    /// # Errors
+    /// What setsockopt(2) says.
+    pub fn set_notsent_lowat(&self, bytes: u32) -> io::Result<()> {
+        match &self.kind {
+            Kind::Tcp(socket) => SockRef::from(socket).set_tcp_notsent_lowat(bytes),
+            Kind::Unix(_) => Ok(()),
+        }
+    }
+
+    /// A view of the path that can be kept apart from the socket; costs one descriptor until the socket is dropped.
+    /// `None` for Unix sockets, or when no descriptor is to be had.
+    pub fn probe(&self) -> Option<Probe> {
+        match &self.kind {
+            Kind::Tcp(socket) => self.probe.fill(socket).ok().map(|()| Probe::new(self.probe.clone())),
+            Kind::Unix(_) => None,
+        }
+    }
+}
+
+impl From<TcpStream> for Socket {
+    fn from(socket: TcpStream) -> Self {
+        Self { kind: Kind::Tcp(socket), probe: Arc::default() }
+    }
+}
+
+impl From<UnixStream> for Socket {
+    fn from(socket: UnixStream) -> Self {
+        Self { kind: Kind::Unix(socket), probe: Arc::default() }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.kind {
+            Kind::Tcp(socket) => socket.as_fd(),
+            Kind::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // The kernel sends FIN or RST when the last descriptor closes: it must be ours.
+        self.probe.clear();
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.kind {
+            Kind::Tcp(socket) => Pin::new(socket).poll_read(cx, buf),
+            Kind::Unix(socket) => Pin::new(socket).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.kind {
+            Kind::Tcp(socket) => Pin::new(socket).poll_write(cx, buf),
+            Kind::Unix(socket) => Pin::new(socket).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.kind {
+            Kind::Tcp(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+            Kind::Unix(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.kind {
+            Kind::Tcp(socket) => Pin::new(socket).poll_shutdown(cx),
+            Kind::Unix(socket) => Pin::new(socket).poll_shutdown(cx),
+        }
+    }
+}
+
+/// How the kernel treats a socket. SO_SNDBUF is never set: it would end the kernel's own tuning.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SocketOptions {
+    /// Give up a connection whose data nobody acknowledged for this long (TCP_USER_TIMEOUT); `None` leaves the
+    /// system's 15 minutes or so.
+    pub user_timeout: Option<Duration>,
+    /// Ask a silent peer whether it lives; `None` never asks.
+    pub keepalive: Option<Keepalive>,
+    /// Congestion control by name, used if this kernel offers it, else its default stays.
+    pub congestion: Option<String>,
+}
+
+/// SO_KEEPALIVE and its three times.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Keepalive {
+    /// Silence before the first question.
+    pub idle: Duration,
+    /// Between questions.
+    pub interval: Duration,
+    /// Unanswered questions until the connection is dead.
+    pub count: u32,
+}
+
+impl Default for Keepalive {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(60), interval: Duration::from_secs(10), count: 3 }
+    }
+}
+
+/// For sockets of applications and destinations: keepalive, nothing else.
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self { user_timeout: None, keepalive: Some(Keepalive::default()), congestion: None }
+    }
+}
+
+impl SocketOptions {
+    /// For a connection of the tunnel at the client: unacknowledged data for 10 s is a dead connection.
+    pub fn tunnel_client() -> Self {
+        Self { user_timeout: Some(Duration::from_secs(10)), ..Self::default() }
+    }
+
+    /// For a connection of the tunnel at the server: 30 s.
+    pub fn tunnel_server() -> Self {
+        Self { user_timeout: Some(Duration::from_secs(30)), ..Self::default() }
+    }
+
+    /// Sets them, and TCP_NODELAY always. Unix sockets have none of these.
+    ///
+    /// # Errors
+    /// What setsockopt(2) says; a congestion control that this kernel does not offer is not an error.
+    pub fn apply(&self, socket: &Socket) -> io::Result<()> {
+        let Kind::Tcp(tcp) = &socket.kind else { return Ok(()) };
+        let sock = SockRef::from(tcp);
+        sock.set_tcp_nodelay(true)?;
+        if let Some(keepalive) = self.keepalive {
+            let times = TcpKeepalive::new()
+                .with_time(keepalive.idle)
+                .with_interval(keepalive.interval)
+                .with_retries(keepalive.count);
+            sock.set_tcp_keepalive(&times)?;
+        }
+        if self.user_timeout.is_some() {
+            sock.set_tcp_user_timeout(self.user_timeout)?;
+        }
+        if let Some(name) = &self.congestion {
+            match sock.set_tcp_congestion(name.as_bytes()) {
+                Err(error)
+                    if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
+                {
+                    return Err(error);
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Does this kernel offer the congestion control `name` to us?
+pub fn congestion_offered(name: &str) -> bool {
+    std::fs::read_to_string("/proc/sys/net/ipv4/tcp_allowed_congestion_control")
+        .is_ok_and(|offered| offered.split_ascii_whitespace().any(|offer| offer == name))
+}
+
+fn address_text(address: io::Result<SocketAddr>) -> String {
+    address.map_or_else(|_| "closed".to_owned(), |address| address.to_string())
+}
+
+fn path_text(address: io::Result<tokio::net::unix::SocketAddr>) -> String {
+    let path = address.as_ref().ok().and_then(|address| address.as_pathname());
+    path.map_or_else(|| "unix".to_owned(), |path| path.display().to_string())
+}
