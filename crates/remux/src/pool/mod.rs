@@ -1,0 +1,627 @@
+//! Which connection carries the next stream, without any I/O.
+//!
+//! A [`Pool`] is told what was asked for and what happened (`request`, `handle_*`) and says what to do
+//! ([`Pool::poll_action`]) and when to call again ([`Pool::poll_timeout`]). It reads no clock, opens no socket and
+//! draws no random numbers: times and the seed of its jitter are handed in.
+//!
+//! ```text
+//!              request                     Use{waiter, ticket}
+//! caller ────────────────▶ ┌──────────┐ ─────────────────────▶ open the stream on that connection
+//!                          │   Pool   │   Dial(ticket)
+//! dial results, first byte │          │ ─────────────────────▶ connect
+//! streams ended, suspicion │  slots   │   Drain, Close, Probe
+//! ────────────────────────▶│  queue   │ ─────────────────────▶ GOAWAY, close, ping
+//!        time passes       │  pause   │   Fail{waiter, error}
+//! ────────────────────────▶└──────────┘ ─────────────────────▶ tell the caller
+//! ```
+//!
+//! # The policy
+//!
+//! - A connection is *usable* when it is younger than the age limit, under the count, not draining, not suspect and
+//!   under the peer's limit of simultaneous streams. Streams go on as soon as the dial returned.
+//! - A new connection is dialled only when none is usable; dials under way count with all the streams they will
+//!   take. The one exception is the *spare*: when a stream was just put on a connection and no usable connection is
+//!   under three quarters of its age and count, one is dialled ahead. No new stream, no new spare.
+//! - A dial is *good* at the first byte from the peer. A connection that dies before that is a failed dial: the next
+//!   one waits (`backoff`), and requests that wait for it fail with its cause.
+//! - At the cap: choose among the usable ones, else queue, else fail. Age, count and cap are never exceeded.
+//! - A worn connection says GOAWAY and lives until its streams end; one without streams closes after the idle time.
+//!
+//! The life of one connection is drawn in `slot`, the pause after a failure in `backoff`.
+
+mod backoff;
+mod choose;
+mod slot;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use backoff::Backoff;
+use choose::Rank;
+use slot::{Due, Slot};
+
+/// Decides which connection to one server carries the next stream.
+///
+/// After any call drain [`Pool::poll_action`], carrying the actions out in order, then arm one timer with
+/// [`Pool::poll_timeout`]. `E` is why a dial failed or a connection ended; the pool only passes it on.
+#[derive(Debug)]
+pub struct Pool<E> {
+    config: Config,
+    /// By ticket, so the newest is last.
+    slots: BTreeMap<Ticket, Slot>,
+    /// By deadline, so the one that asked first is first.
+    waiting: VecDeque<Waiting>,
+    actions: VecDeque<Action<E>>,
+    backoff: Backoff,
+    /// What the peer said last; a new connection starts with it.
+    limits: Limits,
+    next_ticket: u64,
+    shut_down: bool,
+}
+
+impl<E: Clone> Pool<E> {
+    /// An empty pool; `seed` sets the jitter of its pauses.
+    pub fn new(config: Config, seed: u64) -> Self {
+        let config = config.sane();
+        Self {
+            slots: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            actions: VecDeque::new(),
+            backoff: Backoff::new(config.backoff_min, config.backoff_max, config.backoff_waiting, seed),
+            limits: config.limits,
+            next_ticket: 0,
+            shut_down: false,
+            config,
+        }
+    }
+
+    // What the application wants.
+
+    /// Asks for a connection for one stream. The answer is one [`Action::Use`] or [`Action::Fail`] with this waiter,
+    /// at the latest after [`Config::request_timeout`], unless [`Pool::cancel`] comes first.
+    pub fn request(&mut self, now: Instant, waiter: Waiter) {
+        self.request_since(now, waiter, now);
+    }
+
+    /// Like [`Pool::request`] for one that has been waiting since `asked`, because the connection it was given could
+    /// not carry it. It goes to its old place in the queue and has no more time than it had.
+    pub fn request_since(&mut self, now: Instant, waiter: Waiter, asked: Instant) {
+        if self.shut_down {
+            self.actions.push_back(Action::Fail { waiter, error: RequestError::Closed });
+            return;
+        }
+        if self.waiting.len() >= self.config.max_waiting {
+            self.actions.push_back(Action::Fail { waiter, error: RequestError::Limit });
+            return;
+        }
+        let deadline = asked.checked_add(self.config.request_timeout).unwrap_or(asked);
+        let place = self.waiting.partition_point(|other| other.deadline <= deadline);
+        self.waiting.insert(place, Waiting { waiter, deadline });
+        self.balance(now);
+    }
+
+    /// Forgets a request that was not answered yet; others are not affected.
+    pub fn cancel(&mut self, waiter: Waiter) {
+        self.waiting.retain(|waiting| waiting.waiter != waiter);
+    }
+
+    /// Ends the pool: no new stream and no dial; connections with streams drain, the others close.
+    pub fn shutdown(&mut self, now: Instant) {
+        self.shut_down = true;
+        for Waiting { waiter, .. } in self.waiting.drain(..) {
+            self.actions.push_back(Action::Fail { waiter, error: RequestError::Closed });
+        }
+        let tickets: Vec<Ticket> = self.slots.keys().copied().collect();
+        for ticket in tickets {
+            self.retire(ticket, Announce::GoAway);
+        }
+        self.balance(now);
+    }
+
+    // What happened.
+
+    /// The connect returned: the connection takes streams. `proof` says what makes the dial good on its wire.
+    pub fn handle_dialled(&mut self, now: Instant, ticket: Ticket, proof: Proof) {
+        let silence_max = self.config.request_timeout;
+        let Some(slot) = self.slots.get_mut(&ticket) else { return };
+        slot.handle_dialled(now, proof, silence_max);
+        self.balance(now);
+    }
+
+    /// The connect failed or took too long.
+    pub fn handle_dial_failed(&mut self, now: Instant, ticket: Ticket, cause: E) {
+        let Some(slot) = self.slots.remove(&ticket) else { return };
+        if slot.is_dialling() {
+            self.fail_dial(now, slot.began, RequestError::Dial(cause));
+        }
+        self.balance(now);
+    }
+
+    /// The first byte from the peer: the dial was good.
+    pub fn handle_first_byte(&mut self, now: Instant, ticket: Ticket) {
+        let Some(slot) = self.slots.get_mut(&ticket) else { return };
+        if slot.prove() {
+            self.backoff.handle_success();
+        }
+        self.balance(now);
+    }
+
+    /// The peer told its limits; on each the smaller one holds.
+    pub fn handle_limits(&mut self, now: Instant, ticket: Ticket, peer: Limits) {
+        let ours = self.config.limits;
+        let limits = Limits {
+            max_age: ours.max_age.min(peer.max_age),
+            max_count: ours.max_count.min(peer.max_count),
+            max_streams: peer.max_streams,
+        }
+        .sane();
+        let Some(slot) = self.slots.get_mut(&ticket) else { return };
+        slot.handle_limits(limits);
+        self.limits = limits;
+        self.balance(now);
+    }
+
+    /// A stream that [`Action::Use`] put on this connection ended.
+    pub fn handle_stream_ended(&mut self, now: Instant, ticket: Ticket) {
+        let Some(slot) = self.slots.get_mut(&ticket) else { return };
+        slot.handle_stream_ended(now);
+        if slot.is_retiring() && slot.live() == 0 {
+            self.close(ticket);
+        }
+        self.balance(now);
+    }
+
+    /// The stream could not even be opened on the connection it was given to: the connection takes no more. Ask
+    /// again with [`Pool::request_since`].
+    pub fn handle_open_failed(&mut self, now: Instant, ticket: Ticket) {
+        if let Some(slot) = self.slots.get_mut(&ticket) {
+            slot.handle_stream_ended(now);
+        }
+        self.handle_draining(now, ticket);
+    }
+
+    /// The peer takes no more streams on this connection (it sent GOAWAY).
+    pub fn handle_draining(&mut self, now: Instant, ticket: Ticket) {
+        self.retire(ticket, Announce::Nothing);
+        if self.slots.get(&ticket).is_some_and(|slot| slot.is_retiring() && slot.live() == 0) {
+            self.close(ticket);
+        }
+        self.balance(now);
+    }
+
+    /// No byte came when one was due: no new stream until [`Pool::handle_alive`].
+    pub fn handle_suspect(&mut self, now: Instant, ticket: Ticket) {
+        if let Some(slot) = self.slots.get_mut(&ticket) {
+            slot.set_suspect(true);
+        }
+        self.balance(now);
+    }
+
+    /// The machine slept or its network changed: each connection is suspect until it answers.
+    pub fn handle_wake(&mut self, now: Instant) {
+        for (ticket, slot) in &mut self.slots {
+            slot.set_suspect(true);
+            if slot.is_suspect() {
+                slot.probed = true;
+                self.actions.push_back(Action::Probe(*ticket));
+            }
+        }
+        self.balance(now);
+    }
+
+    /// A suspect connection answered.
+    pub fn handle_alive(&mut self, now: Instant, ticket: Ticket) {
+        if let Some(slot) = self.slots.get_mut(&ticket) {
+            slot.set_suspect(false);
+        }
+        self.balance(now);
+    }
+
+    /// What is known of the path under a connection; it only matters when several are usable.
+    pub fn handle_path(&mut self, ticket: Ticket, path: Path) {
+        let lanes = self.slots.values().filter(|slot| slot.lane && slot.is_open()).count();
+        let Some(slot) = self.slots.get_mut(&ticket) else { return };
+        slot.path = path;
+        slot.lane = path.bulk > 0 && (slot.lane || lanes < self.config.bulk_lanes);
+    }
+
+    /// The connection is gone, and every stream on it.
+    pub fn handle_closed(&mut self, now: Instant, ticket: Ticket, cause: E) {
+        let Some(slot) = self.slots.remove(&ticket) else { return };
+        if slot.is_dialling() {
+            self.fail_dial(now, slot.began, RequestError::Dial(cause));
+        } else if slot.is_unproven(now) && !slot.is_closing() {
+            self.fail_dial(now, slot.began, RequestError::Refused(cause));
+        }
+        self.balance(now);
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(first) = self.waiting.front().copied() {
+            if now < first.deadline {
+                break;
+            }
+            self.waiting.pop_front();
+            let full = self.slots.len() >= self.config.max_connections;
+            let error = if full { RequestError::Limit } else { RequestError::TimedOut };
+            self.actions.push_back(Action::Fail { waiter: first.waiter, error });
+        }
+        let idle_max = self.config.idle_max;
+        let due: Vec<(Ticket, Due)> = self
+            .slots
+            .iter()
+            .filter_map(|(ticket, slot)| Some((*ticket, slot.deadline(idle_max)?)))
+            .filter_map(|(ticket, (at, due))| (at <= now).then_some((ticket, due)))
+            .collect();
+        for (ticket, due) in due {
+            self.handle_due(now, ticket, due);
+        }
+        self.balance(now);
+    }
+
+    // What the pool wants.
+
+    /// The next thing to do, in order, until there is none.
+    pub fn poll_action(&mut self) -> Option<Action<E>> {
+        self.actions.pop_front()
+    }
+
+    /// When to call [`Pool::handle_timeout`] at the latest, and why.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let request = self.waiting.front().map(|first| (first.deadline, "request"));
+        let pause = self.wants_dial().then(|| self.backoff.until(true)).flatten().map(|at| (at, "back-off"));
+        let idle_max = self.config.idle_max;
+        let slots = self.slots.values().filter_map(|slot| slot.deadline(idle_max));
+        slots.map(|(at, due)| (at, due.reason())).chain(request).chain(pause).min_by_key(|(at, _)| *at)
+    }
+
+    /// Figures for people.
+    pub fn stats(&self) -> Stats {
+        let mut stats =
+            Stats { waiting: self.waiting.len(), failing: self.backoff.is_failing(), ..Stats::default() };
+        for slot in self.slots.values() {
+            stats.streams = stats.streams.saturating_add(u64::from(slot.live()));
+            let figure = if slot.is_dialling() {
+                &mut stats.dialling
+            } else if slot.is_open() {
+                &mut stats.open
+            } else {
+                &mut stats.retiring
+            };
+            *figure = figure.saturating_add(1);
+        }
+        stats
+    }
+
+    /// Whether the pool is shut down and its last connection gone.
+    pub fn is_finished(&self) -> bool {
+        self.shut_down && self.slots.is_empty()
+    }
+
+    // How it decides.
+
+    /// Brings connections and requests together after anything has changed.
+    fn balance(&mut self, now: Instant) {
+        self.retire_worn(now);
+        let mut used = false;
+        while !self.waiting.is_empty() {
+            let Some(ticket) = self.choose(now) else { break };
+            let Some(Waiting { waiter, .. }) = self.waiting.pop_front() else { break };
+            self.put(now, waiter, ticket);
+            used = true;
+        }
+        self.dial_for_requests(now);
+        // Only ever in answer to a new stream: a quiet connection that ages must not make the pool redial.
+        if used && self.wants_spare(now) {
+            self.dial(now);
+        }
+    }
+
+    fn choose(&self, now: Instant) -> Option<Ticket> {
+        let usable = self.slots.iter().filter(|(_, slot)| slot.is_usable(now));
+        let best = usable.min_by_key(|(ticket, slot)| Rank::of(**ticket, slot, slot.is_unproven(now)));
+        best.map(|(ticket, _)| *ticket)
+    }
+
+    fn put(&mut self, now: Instant, waiter: Waiter, ticket: Ticket) {
+        let Some(slot) = self.slots.get_mut(&ticket) else { return };
+        slot.open_stream();
+        let worn = slot.is_worn(now);
+        self.actions.push_back(Action::Use { waiter, ticket });
+        if worn {
+            self.retire(ticket, Announce::GoAway);
+        }
+    }
+
+    fn dial_for_requests(&mut self, now: Instant) {
+        while self.wants_dial() && self.backoff.until(true).is_none_or(|until| until <= now) {
+            self.dial(now);
+        }
+        let wanted = !self.waiting.is_empty();
+        for (ticket, slot) in &mut self.slots {
+            if wanted && slot.is_suspect() && !slot.probed {
+                slot.probed = true;
+                self.actions.push_back(Action::Probe(*ticket));
+            }
+        }
+    }
+
+    /// More requests wait than the dials under way will carry. While dials fail, one at a time must do.
+    fn wants_dial(&self) -> bool {
+        if self.waiting.is_empty() || self.slots.len() >= self.config.max_connections || self.shut_down {
+            return false;
+        }
+        let room =
+            self.slots.values().fold(0_usize, |sum, slot| sum.saturating_add(slot.room_when_dialled()));
+        let one_by_one = self.backoff.is_failing() && self.slots.values().any(|slot| slot.is_trial());
+        self.waiting.len() > room && !one_by_one
+    }
+
+    fn wants_spare(&self, now: Instant) -> bool {
+        self.config.spare
+            && !self.shut_down
+            && self.waiting.is_empty()
+            && !self.backoff.is_failing()
+            && self.slots.len() < self.config.max_connections
+            && !self
+                .slots
+                .values()
+                .any(|slot| slot.is_dialling() || (slot.is_usable(now) && !slot.is_wearing(now)))
+    }
+
+    fn dial(&mut self, now: Instant) {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        self.slots.insert(ticket, Slot::new(now, self.limits));
+        self.actions.push_back(Action::Dial(ticket));
+    }
+
+    /// A dial that did not become good: pause, and tell those who waited for it.
+    fn fail_dial(&mut self, now: Instant, began: Instant, error: RequestError<E>) {
+        self.backoff.handle_failure(now, began);
+        // Another dial, or a connection that is only full for the moment, may still serve them.
+        if self.slots.values().any(|slot| slot.is_dialling() || (slot.is_open() && !slot.is_suspect())) {
+            return;
+        }
+        for Waiting { waiter, .. } in self.waiting.drain(..) {
+            self.actions.push_back(Action::Fail { waiter, error: error.clone() });
+        }
+    }
+
+    fn handle_due(&mut self, now: Instant, ticket: Ticket, due: Due) {
+        match due {
+            Due::Age => self.retire(ticket, Announce::GoAway),
+            Due::Idle => self.close(ticket),
+            Due::Good => self.handle_first_byte(now, ticket),
+            Due::Silent => {
+                let began = self.slots.get(&ticket).map_or(now, |slot| slot.began);
+                self.close(ticket);
+                self.fail_dial(now, began, RequestError::Silent);
+            }
+        }
+    }
+
+    fn retire_worn(&mut self, now: Instant) {
+        let worn: Vec<Ticket> = self
+            .slots
+            .iter()
+            .filter(|(_, slot)| slot.is_open() && slot.is_worn(now))
+            .map(|(t, _)| *t)
+            .collect();
+        for ticket in worn {
+            self.retire(ticket, Announce::GoAway);
+        }
+    }
+
+    /// No new stream from here on: lives until its streams end, closes at once if it has none.
+    fn retire(&mut self, ticket: Ticket, announce: Announce) {
+        let Some(slot) = self.slots.get_mut(&ticket) else { return };
+        if slot.is_dialling() || (slot.is_open() && slot.live() == 0) {
+            self.close(ticket);
+        } else if slot.retire() && announce == Announce::GoAway {
+            self.actions.push_back(Action::Drain(ticket));
+        }
+    }
+
+    fn close(&mut self, ticket: Ticket) {
+        let Some(slot) = self.slots.get_mut(&ticket) else { return };
+        if slot.close() {
+            self.actions.push_back(Action::Close(ticket));
+        }
+    }
+}
+
+/// One connection of one pool, from its dial on; later ones are greater.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Ticket(pub u64);
+
+/// One request of one pool, named by the caller.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Waiter(pub u64);
+
+/// What the pool wants done; the ticket of a connection that is gone by then may be ignored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum Action<E> {
+    /// Close the connection now: it has no stream, or they shall end. If it is still being dialled, stop that. Then
+    /// say [`Pool::handle_closed`].
+    Close(Ticket),
+    /// Connect, then say [`Pool::handle_dialled`] or [`Pool::handle_dial_failed`], within the dial time-out.
+    Dial(Ticket),
+    /// Tell the peer that no new stream comes (GOAWAY); running streams go on.
+    Drain(Ticket),
+    /// The request failed.
+    Fail {
+        /// Which one.
+        waiter: Waiter,
+        /// Why.
+        error: RequestError<E>,
+    },
+    /// See whether the suspect connection answers, then say [`Pool::handle_alive`] or [`Pool::handle_closed`].
+    Probe(Ticket),
+    /// Open the stream on this connection; say [`Pool::handle_stream_ended`] once it has ended, or
+    /// [`Pool::handle_open_failed`] if it never began.
+    Use {
+        /// Whose stream.
+        waiter: Waiter,
+        /// Where.
+        ticket: Ticket,
+    },
+}
+
+/// What makes a dial good.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Proof {
+    /// The first byte from the peer (remux2: its SETTINGS); without one within the dial time-out the dial failed.
+    FirstByte,
+    /// The first byte, or that the connection has lasted so long: for a wire whose peer need not say anything.
+    Lasts(Duration),
+}
+
+/// What one connection may carry.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// No new stream at this age.
+    pub max_age: Duration,
+    /// Streams over its whole life.
+    pub max_count: u32,
+    /// Streams at a time.
+    pub max_streams: u32,
+}
+
+impl Limits {
+    /// No limit of zero: such a connection could never be used, and the pool would dial for ever.
+    fn sane(self) -> Self {
+        Self {
+            max_age: self.max_age.max(MIN_AGE),
+            max_count: self.max_count.max(1),
+            max_streams: self.max_streams.max(1),
+        }
+    }
+}
+
+/// What is known of the path under a connection.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Path {
+    /// Smoothed round-trip time.
+    pub rtt: Duration,
+    /// Round-trip time above the least ever seen: what waits in queues.
+    pub queue_delay: Duration,
+    /// Streams that move much (256 KiB in a second).
+    pub bulk: u32,
+    /// In loss recovery, or bytes under way without progress.
+    pub sick: bool,
+}
+
+/// How a pool behaves; the defaults are the seed's.
+#[derive(Clone, Copy, Debug)]
+pub struct Config {
+    /// Our own limits on one connection (60 s, 16 streams, 256 at a time); the peer's, if smaller, hold.
+    pub limits: Limits,
+    /// A connection without a stream is closed after this time (10 s); more saves handshakes, costs sockets.
+    pub idle_max: Duration,
+    /// Connections of any state at a time (1024); bounds sockets and memory.
+    pub max_connections: usize,
+    /// Requests that may wait at a time (4096); bounds memory while the server is away.
+    pub max_waiting: usize,
+    /// How long a request waits, and a new connection for its first byte (10 s).
+    pub request_timeout: Duration,
+    /// The shortest pause after a failed dial (250 ms).
+    pub backoff_min: Duration,
+    /// The longest pause after failed dials (20 s).
+    pub backoff_max: Duration,
+    /// The longest pause while a request waits (1 s).
+    pub backoff_waiting: Duration,
+    /// Connections set apart for bulk streams at a time (4); more than the default is an unfair share of the path.
+    pub bulk_lanes: usize,
+    /// Whether to dial one connection ahead (true): no stream waits for a handshake, at the price of one idle socket.
+    pub spare: bool,
+}
+
+impl Config {
+    fn sane(self) -> Self {
+        Self {
+            limits: self.limits.sane(),
+            max_connections: self.max_connections.max(1),
+            request_timeout: self.request_timeout.min(FOREVER),
+            ..self
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits { max_age: Duration::from_secs(60), max_count: 16, max_streams: 256 },
+            idle_max: Duration::from_secs(10),
+            max_connections: 1024,
+            max_waiting: 4096,
+            request_timeout: Duration::from_secs(10),
+            backoff_min: Duration::from_millis(250),
+            backoff_max: Duration::from_secs(20),
+            backoff_waiting: Duration::from_secs(1),
+            bulk_lanes: 4,
+            spare: true,
+        }
+    }
+}
+
+/// What a pool holds at one moment.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Stats {
+    /// Connections being dialled.
+    pub dialling: usize,
+    /// Connections that are up and not retired; not all need be usable.
+    pub open: usize,
+    /// Connections that take no more streams and wait for theirs to end.
+    pub retiring: usize,
+    /// Streams that have not ended.
+    pub streams: u64,
+    /// Requests without a connection.
+    pub waiting: usize,
+    /// Whether the last dial failed.
+    pub failing: bool,
+}
+
+/// Why a request got no connection.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError<E> {
+    /// The pool is shut down.
+    #[error("the pool is closed")]
+    Closed,
+    /// The dial it waited for failed.
+    #[error("{0}")]
+    Dial(E),
+    /// Every connection the limits allow is in use, or too many requests wait.
+    #[error("no connection is free and the limit of connections is reached")]
+    Limit,
+    /// The connection it waited for was closed before the first byte from the peer.
+    #[error("connection was closed before the peer's first byte: {0}")]
+    Refused(E),
+    /// The peer took the connection and said nothing within the dial time-out.
+    #[error("the peer took the connection but sent nothing")]
+    Silent,
+    /// No connection within the dial time-out.
+    #[error("no connection within the dial time-out")]
+    TimedOut,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Waiting {
+    waiter: Waiter,
+    deadline: Instant,
+}
+
+/// Whether the peer is told that a connection retires.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Announce {
+    GoAway,
+    Nothing,
+}
+
+/// Any age above zero lets the stream through for which the connection was dialled.
+const MIN_AGE: Duration = Duration::from_millis(1);
+/// Longer than any process lives, and still on the clock.
+const FOREVER: Duration = Duration::from_hours(24 * 365);
