@@ -1,0 +1,53 @@
+//! One tree of settings, read from flags, environment and a YAML file, checked before anything starts.
+//!
+//! ```text
+//!  argv ─▶ flags ─┐
+//!  environment ───┼─▶ Source ── merge: flag > environment > file > default ──▶ rules ──▶ Client | Server
+//!  YAML file ─────┘            (each value knows where it was written)
+//! ```
+//!
+//! [`TABLE`] is the only list of settings; flags, variables, file keys, help and manual are made from it.
+//! [`Client`] and [`Server`] are what the rest of the program sees. An [`Error`] is one line that names the
+//! place (`file:line:col`, the flag or the variable), the setting, the cause and what to do.
+
+mod address;
+mod error;
+mod model;
+mod source;
+mod table;
+
+pub use address::{AddressError, Endpoint, Net, NetError};
+pub use error::{CONFIG, Error, USAGE};
+pub use model::{
+    Alert, Carrier, Client, ClientTls, Grant, Level, Log, LogFormat, PreAuth, Redact, Remux, Reply, Server,
+    ServerTls, Sockets, StreamLimits, User, Wire,
+};
+pub use source::Source;
+pub use table::{Kind, Roles, Setting, TABLE, Unit};
+
+/// Which end of the tunnel a program is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Role {
+    /// tunnels-client
+    Client,
+    /// tunnels-server
+    Server,
+}
+
+impl Role {
+    /// `client` or `server`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Client => "client",
+            Role::Server => "server",
+        }
+    }
+
+    /// The other end.
+    pub fn other(self) -> Role {
+        match self {
+            Role::Client => Role::Server,
+            Role::Server => Role::Client,
+        }
+    }
+}
