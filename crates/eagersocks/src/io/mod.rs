@@ -1,0 +1,5 @@
+//! Sockets and clock of the handshakes; every decision is in [`crate::handshake`].
+
+pub(crate) mod accept;
+pub(crate) mod dial;
+pub(crate) mod listener;
