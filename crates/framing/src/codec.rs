@@ -2,6 +2,8 @@
 
 use bytes::BufMut;
 
+use crate::remux2::Code;
+
 /// A value that has one form on a wire.
 ///
 /// What can be built can be encoded: there is no error.
@@ -34,6 +36,18 @@ pub trait Decode: Sized {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
+    /// An address of a kind this wire does not know.
+    #[error("the address type is {value:#04x}, which this wire does not define")]
+    AddressType {
+        /// What the field held.
+        value: u8,
+    },
+    /// A command this wire does not know.
+    #[error("the command is {value:#04x}, which this wire does not define")]
+    Command {
+        /// What the field held.
+        value: u8,
+    },
     /// A field holds a value this wire does not know.
     #[error("{field} is {value:#x}, which this wire does not define")]
     Invalid {
@@ -42,7 +56,7 @@ pub enum DecodeError {
         /// What it held.
         value: u64,
     },
-    /// A name is empty or holds a byte no host name may hold.
+    /// A name is empty, too long or holds a byte no host name may hold.
     #[error("{field} is not a usable name")]
     Name {
         /// The field, in the words of the format's specification.
@@ -64,4 +78,32 @@ pub enum DecodeError {
         /// The most that is accepted.
         limit: u64,
     },
+    /// A message goes on after its last field.
+    #[error("{field} is longer than its fields")]
+    Trailing {
+        /// The field, in the words of the format's specification.
+        field: &'static str,
+    },
+    /// A name with brackets or colons: printable, but no resolver can know it.
+    #[error("{field} is an address or port where a name belongs")]
+    Unresolvable {
+        /// The field, in the words of the format's specification.
+        field: &'static str,
+    },
+}
+
+impl DecodeError {
+    /// What to tell the peer: [`Code::PROTOCOL`] for a broken message, else what is wrong with this one request.
+    /// Its [`Code::socks5_reply`] is the right answer to a SOCKS5 request.
+    pub fn code(self) -> Code {
+        match self {
+            Self::AddressType { .. } => Code::ADDRESS_TYPE,
+            Self::Command { .. } => Code::COMMAND_UNKNOWN,
+            Self::Name { .. } => Code::SERVER_ERROR,
+            Self::Unresolvable { .. } => Code::DNS_NXDOMAIN,
+            Self::Invalid { .. } | Self::Short { .. } | Self::TooLong { .. } | Self::Trailing { .. } => {
+                Code::PROTOCOL
+            }
+        }
+    }
 }

@@ -5,11 +5,13 @@
 //!  | type u8| flags u8| length u16 BE  | stream id u32 BE                 | payload[length]
 //! ```
 
-use std::fmt;
+mod code;
+mod payload;
 
-use bytes::BufMut;
+pub use code::Code;
+pub use payload::{MAX_OPTIONS, OpenPayloadError};
 
-use crate::codec::{Decode, DecodeError, Encode};
+use crate::codec::DecodeError;
 use crate::target::Target;
 
 /// Bytes of a frame's header.
@@ -95,7 +97,12 @@ impl Header {
     /// Reads a header; every 8 bytes are one.
     pub const fn from_bytes(bytes: [u8; HEADER]) -> Self {
         let [kind, flags, l0, l1, s0, s1, s2, s3] = bytes;
-        Self { kind, flags, length: u16::from_be_bytes([l0, l1]), stream: u32::from_be_bytes([s0, s1, s2, s3]) }
+        Self {
+            kind,
+            flags,
+            length: u16::from_be_bytes([l0, l1]),
+            stream: u32::from_be_bytes([s0, s1, s2, s3]),
+        }
     }
 
     /// What the type byte means.
@@ -134,6 +141,21 @@ pub enum Command {
     Udp = 3,
     /// Resolve a name.
     Resolve = 4,
+}
+
+impl TryFrom<u8> for Command {
+    type Error = DecodeError;
+
+    fn try_from(value: u8) -> Result<Self, DecodeError> {
+        match value {
+            0 => Ok(Self::Stream),
+            1 => Ok(Self::Connect),
+            2 => Ok(Self::Bind),
+            3 => Ok(Self::Udp),
+            4 => Ok(Self::Resolve),
+            value => Err(DecodeError::Command { value }),
+        }
+    }
 }
 
 /// OPEN, up to its first data: command, priority, target and options.
@@ -192,6 +214,20 @@ pub struct GoAway {
     pub text: String,
 }
 
+/// PING: the peer echoes the bytes with [`flags::ACK`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ping {
+    /// The sender's own; the peer reads nothing in them.
+    pub opaque: [u8; 8],
+}
+
+/// PRIORITY: a stream's new priority.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Priority {
+    /// As in [`Open::priority`].
+    pub priority: u8,
+}
+
 /// One entry of a SETTINGS frame; unknown ids are ignored.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Setting {
@@ -216,46 +252,4 @@ pub mod setting {
     pub const RESUME_GRACE_MS: u16 = 10;
     pub const OPEN_RATE: u16 = 11;
     pub const CONN_WINDOW: u16 = 12;
-}
-
-/// Why a stream or connection ended; 1-8 are the SOCKS5 reply codes.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub struct Code(pub u16);
-
-#[expect(missing_docs, reason = "each constant is its own name; the protocol page has the table")]
-impl Code {
-    pub const NONE: Self = Self(0);
-    pub const SERVER_ERROR: Self = Self(1);
-    pub const RULE_REFUSED: Self = Self(2);
-    pub const NET_UNREACHABLE: Self = Self(3);
-    pub const HOST_UNREACHABLE: Self = Self(4);
-    pub const DEST_REFUSED: Self = Self(5);
-    pub const TTL_EXPIRED: Self = Self(6);
-    pub const COMMAND_UNKNOWN: Self = Self(7);
-    pub const ADDRESS_TYPE: Self = Self(8);
-    pub const REPEATED_ID: Self = Self(9);
-    pub const DIAL_TIMEOUT: Self = Self(10);
-    pub const DEST_RESET: Self = Self(11);
-    pub const CLOSED_BY_REMOTE: Self = Self(12);
-    pub const CANCEL: Self = Self(0x10);
-    pub const REFUSED: Self = Self(0x11);
-    pub const FLOW: Self = Self(0x12);
-    pub const CLOSED: Self = Self(0x13);
-    pub const LIMIT: Self = Self(0x14);
-    pub const IDLE: Self = Self(0x15);
-    pub const DRAIN: Self = Self(0x16);
-    pub const AUTH: Self = Self(0x17);
-    pub const DNS_NXDOMAIN: Self = Self(0x18);
-    pub const DNS_FAIL: Self = Self(0x19);
-    pub const PROTOCOL: Self = Self(0x1A);
-    pub const CALM: Self = Self(0x1B);
-    pub const TRUNCATED: Self = Self(0x1C);
-    pub const UNKNOWN_CRITICAL: Self = Self(0x1D);
-}
-
-/// The code's name in lower case with underscores, `code_0x…` for one without a name.
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "code_{:#x}", self.0)
-    }
 }
