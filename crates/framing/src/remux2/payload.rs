@@ -304,9 +304,9 @@ mod tests {
     #[test]
     fn meta_of_512_bytes_passes_and_513_do_not() {
         let with =
-            |n: usize| open(&[&TARGET[..], &[0x01, 255], &[0; 255], &[0x02, 244], &vec![0; n]].concat());
-        assert_eq!(with(244).unwrap().1, 4 + 512);
-        assert_eq!(with(245).unwrap_err().code(), Code::PROTOCOL);
+            |n: u8| open(&[&TARGET[..], &[0x01, 255], &[0; 255], &[0x02, n], &vec![0; n.into()]].concat());
+        assert_eq!(with(246).unwrap().1, 4 + 512);
+        assert_eq!(with(247).unwrap_err().code(), Code::PROTOCOL);
     }
 
     #[test]
