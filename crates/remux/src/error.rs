@@ -1,0 +1,306 @@
+//! Why a stream, an opening, a dial or a connection failed: one enum for each operation.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use framing::remux2::Code;
+
+use crate::session::Open;
+
+/// Why a stream ended other than by both sides' FIN.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StreamError {
+    /// This side reset the stream: the application, or a limit.
+    #[error("stream was reset here: {code}{}", Because(text))]
+    Aborted {
+        /// The code the peer was told.
+        code: Code,
+        /// More about why; may be empty.
+        text: String,
+    },
+    /// The stream is not known: never opened, or let go of.
+    #[error("stream is not open")]
+    Closed,
+    /// The sending direction has ended already.
+    #[error("stream takes no more bytes: its sending direction has ended")]
+    Finished,
+    /// More was sent than [`send_room`](crate::session::Session::send_room) allowed; nothing was taken.
+    #[error("stream's send queue has no room")]
+    NoRoom,
+    /// The peer reset the stream; queued bytes were dropped on both sides.
+    #[error("stream was reset by the peer: {code}{}", Because(text))]
+    Reset {
+        /// Why.
+        code: Code,
+        /// More about why, as the peer sent it: not trusted, not escaped; may be empty.
+        text: String,
+        /// The peer did nothing with the stream: opening it again elsewhere is safe.
+        refused_safe: bool,
+    },
+    /// The connection ended before the stream did. What was received is a prefix, not the whole.
+    #[error("stream was cut off: {cause}")]
+    Truncated {
+        /// Why the connection ended.
+        cause: ConnectionError,
+    },
+}
+
+impl StreamError {
+    /// Whether the peer did nothing with the stream, so that opening it again elsewhere is safe.
+    pub const fn is_refused_safe(&self) -> bool {
+        matches!(self, Self::Reset { refused_safe: true, .. })
+    }
+
+    /// The code to pass on to whoever waits behind the stream.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Aborted { code, .. } | Self::Reset { code, .. } => *code,
+            Self::Closed | Self::Finished | Self::NoRoom => Code::CLOSED,
+            Self::Truncated { .. } => Code::TRUNCATED,
+        }
+    }
+}
+
+/// A reset and a cut are [`ConnectionReset`](io::ErrorKind::ConnectionReset), as of a TCP socket.
+impl From<StreamError> for io::Error {
+    fn from(error: StreamError) -> Self {
+        let kind = match &error {
+            StreamError::Aborted { .. } => io::ErrorKind::ConnectionAborted,
+            StreamError::Closed => io::ErrorKind::NotConnected,
+            StreamError::Finished => io::ErrorKind::BrokenPipe,
+            StreamError::NoRoom => io::ErrorKind::WouldBlock,
+            StreamError::Reset { .. } | StreamError::Truncated { .. } => io::ErrorKind::ConnectionReset,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// A stream could not be opened on this connection; nothing was sent and the wish is handed back.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct OpenError {
+    /// Why.
+    pub reason: OpenReason,
+    /// What was asked for, unchanged.
+    pub open: Open,
+}
+
+/// Why [`OpenError`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenReason {
+    /// The connection has ended.
+    #[error("connection has ended")]
+    Closed,
+    /// The connection takes no more streams.
+    #[error("connection is draining")]
+    Draining,
+    /// Every stream id of the connection was used.
+    #[error("connection has no stream ids left")]
+    Exhausted,
+    /// The peer allows no further stream at the same time.
+    #[error("peer allows no more streams at a time")]
+    TooMany,
+    /// The wire can't express what was asked for.
+    #[error("this wire can't express {0}")]
+    Unsupported(&'static str),
+}
+
+/// Why a dialler yields no stream.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DialError {
+    /// The dialler was told to stop.
+    #[error("dialler is closed")]
+    Closed,
+    /// No connection could be made.
+    #[error("{0}")]
+    Connect(Arc<dyn std::error::Error + Send + Sync>),
+    /// A connection ended before the stream was answered.
+    #[error("connection was lost: {0}")]
+    Connection(ConnectionError),
+    /// Every connection is in use and no further one is allowed.
+    #[error("all {limit} connections are in use")]
+    Limit {
+        /// The most connections at a time.
+        limit: usize,
+    },
+    /// The stream was refused.
+    #[error(transparent)]
+    Stream(StreamError),
+    /// No usable connection within the time allowed.
+    #[error("no usable connection within {limit:?}{}", Because(last))]
+    Timeout {
+        /// The time allowed.
+        limit: Duration,
+        /// The last dial's error; may be empty.
+        last: String,
+    },
+    /// What was asked for can't be expressed on the wire in use.
+    #[error("the wire in use can't express {0}")]
+    Unsupported(&'static str),
+}
+
+impl DialError {
+    /// The code to pass on to whoever waits for the stream.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Closed => Code::DRAIN,
+            Self::Connect(_) | Self::Connection(_) => Code::SERVER_ERROR,
+            Self::Limit { .. } => Code::LIMIT,
+            Self::Stream(error) => error.code(),
+            Self::Timeout { .. } => Code::DIAL_TIMEOUT,
+            Self::Unsupported(_) => Code::COMMAND_UNKNOWN,
+        }
+    }
+}
+
+impl From<DialError> for io::Error {
+    fn from(error: DialError) -> Self {
+        let kind = match &error {
+            DialError::Closed => io::ErrorKind::NotConnected,
+            DialError::Connect(_) => io::ErrorKind::ConnectionRefused,
+            DialError::Connection(_) | DialError::Stream(_) => io::ErrorKind::ConnectionReset,
+            DialError::Limit { .. } => io::ErrorKind::ResourceBusy,
+            DialError::Timeout { .. } => io::ErrorKind::TimedOut,
+            DialError::Unsupported(_) => io::ErrorKind::Unsupported,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// Why a connection ended. Cheap to clone: each of its streams may carry it.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectionError {
+    /// This side ended it at once.
+    #[error("ended here{}", Because(.0))]
+    Aborted(Arc<str>),
+    /// The peer did more of something than a limit allows.
+    #[error("peer went over the limit on {limit}")]
+    Calm {
+        /// The limit, by the name of its field in [`LimitConfig`](crate::LimitConfig).
+        limit: &'static str,
+    },
+    /// The transport ended: the peer closed it.
+    #[error("closed by the peer")]
+    Closed,
+    /// The peer answers no more.
+    #[error("peer gave no sign of life for {silence:?}")]
+    Dead {
+        /// Time since the last byte from it.
+        silence: Duration,
+    },
+    /// Every stream has ended after [`drain`](crate::session::Session::drain).
+    #[error("drained")]
+    Drained,
+    /// The peer announced the end and then closed the transport.
+    #[error("ended by the peer: {code}{}", Because(text))]
+    GoAway {
+        /// Why.
+        code: Code,
+        /// More about why, as the peer sent it: not trusted, not escaped; may be empty.
+        text: Arc<str>,
+    },
+    /// Nobody used the connection for the time allowed.
+    #[error("idle")]
+    Idle,
+    /// The transport failed.
+    #[error("transport failed: {text}")]
+    Io {
+        /// What kind of failure.
+        kind: io::ErrorKind,
+        /// The error's own words.
+        text: Arc<str>,
+    },
+    /// The peer broke the protocol.
+    #[error("peer broke the protocol: {what}")]
+    Protocol {
+        /// What it did.
+        what: &'static str,
+    },
+    /// The peer's SETTINGS did not come in time: it doesn't speak this wire, or not at all.
+    #[error("peer sent no settings within {limit:?}")]
+    NoSettings {
+        /// The time allowed.
+        limit: Duration,
+    },
+    /// Bytes waited, and none could be written for the time allowed.
+    #[error("no progress in writing for {limit:?}")]
+    Stalled {
+        /// The time allowed.
+        limit: Duration,
+    },
+    /// The peer insists on an extension this side doesn't know.
+    #[error("peer uses the unknown critical frame type {kind:#04x}")]
+    UnknownCritical {
+        /// The type byte.
+        kind: u8,
+    },
+}
+
+impl ConnectionError {
+    /// The GOAWAY code that tells the peer.
+    pub const fn code(&self) -> Code {
+        match self {
+            Self::Aborted(_) => Code::CANCEL,
+            Self::Calm { .. } => Code::CALM,
+            Self::Closed | Self::GoAway { .. } | Self::Io { .. } => Code::NONE,
+            Self::Dead { .. } | Self::Stalled { .. } => Code::LIMIT,
+            Self::Drained => Code::DRAIN,
+            Self::Idle => Code::IDLE,
+            Self::NoSettings { .. } | Self::Protocol { .. } => Code::PROTOCOL,
+            Self::UnknownCritical { .. } => Code::UNKNOWN_CRITICAL,
+        }
+    }
+
+    /// Whether this is an end nobody has to look into: idle, drained, closed.
+    pub const fn is_orderly(&self) -> bool {
+        matches!(
+            self,
+            Self::Closed
+                | Self::Drained
+                | Self::Idle
+                | Self::GoAway { code: Code::DRAIN | Code::IDLE | Code::NONE, .. }
+        )
+    }
+}
+
+impl From<io::Error> for ConnectionError {
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return Self::Closed;
+        }
+        Self::Io { kind: error.kind(), text: error.to_string().into() }
+    }
+}
+
+impl From<ConnectionError> for io::Error {
+    fn from(error: ConnectionError) -> Self {
+        let kind = match &error {
+            ConnectionError::Io { kind, .. } => *kind,
+            ConnectionError::Dead { .. }
+            | ConnectionError::NoSettings { .. }
+            | ConnectionError::Stalled { .. } => io::ErrorKind::TimedOut,
+            ConnectionError::Protocol { .. }
+            | ConnectionError::Calm { .. }
+            | ConnectionError::UnknownCritical { .. } => io::ErrorKind::InvalidData,
+            _ => io::ErrorKind::ConnectionReset,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// `": text"`, or nothing when there is no text.
+struct Because<'a, T: AsRef<str>>(&'a T);
+
+impl<T: AsRef<str>> std::fmt::Display for Because<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0.as_ref() {
+            "" => Ok(()),
+            text => write!(f, ": {text}"),
+        }
+    }
+}
