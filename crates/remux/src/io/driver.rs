@@ -1,0 +1,679 @@
+//! The one task of a connection: it moves bytes between a [`Session`] and its [`Records`], and keeps the clock.
+//!
+//! ```text
+//!            ┌──────────────────────── a turn ────────────────────────────┐
+//!  woken ──▶ │ flush batch ◀──▶ pull batch   (lock, poll_transmit, unlock)│
+//!            │      │ socket full, or nothing to send                     │
+//!            │ read into slab ──▶ handle_data (lock … unlock, then wake)  │──▶ yield after 1 MiB or 64 reads
+//!            │      │ nothing to read                                     │
+//!            │ probe (10 Hz), timers                                      │
+//!            └──────┴─ nothing to do ──▶ park: Idle or Blocked ───────────┘
+//!
+//!  Running ──session closed──▶ Flush ──▶ Shutdown ──▶ Linger ──▶ gone        (within 2 s)
+//!     ├── peer closed ───────────────────────▲                     ▲
+//!     └── transport failed, peer dead ─────────────────────────────┘   dropped or panicked: at once
+//! ```
+//! However it ends, every stream that has not ended fails as truncated.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use framing::remux2::Code;
+use sla::ConnectionId;
+use sla::event;
+use tokio::time::Sleep;
+
+use crate::budget::Budget;
+use crate::config::{Role, SessionConfig};
+use crate::error::{ConnectionError, OpenError};
+use crate::io::connect::{Connected, Probe};
+use crate::io::records::Records;
+use crate::io::shared::{Effects, News, Nudge, Park, Shared, now};
+use crate::io::stream::Stream;
+use crate::session::{Batch, Event, Open, PathInfo, Session, StreamId};
+
+/// Puts a session on a transport. The future drives it until it ends and yields why; who holds it owns the connection, and
+/// dropping it ends the connection at once.
+pub(crate) fn start(
+    role: Role,
+    connected: Connected,
+    id: ConnectionId,
+    config: SessionConfig,
+    budget: Arc<Budget>,
+    observer: Arc<dyn Observer>,
+) -> (Connection, impl Future<Output = ConnectionError> + Send + 'static) {
+    let Connected { records, wire, probe, facts } = connected;
+    let start = now();
+    let session = Session::new(role, wire, config, budget, start);
+    let conn = event::Conn::open(
+        id,
+        &event::ConnFacts {
+            role: match role {
+                Role::Client => event::Role::Client,
+                Role::Server => event::Role::Server,
+            },
+            wire: wire.name(),
+            transport: &facts.transport,
+            local: &facts.local,
+            remote: &facts.remote,
+            identity: facts.identity.as_deref(),
+        },
+    );
+    let shared = Shared::new(id, wire, facts, session);
+    let mut driver = Driver {
+        shared: shared.clone(),
+        observer,
+        records,
+        probe,
+        conn: Some(conn),
+        start,
+        batch: Batch::new(),
+        slab: BytesMut::new(),
+        read_size: READ_SMALL,
+        small_reads: 0,
+        paused: false,
+        blocked: false,
+        timer: Box::pin(tokio::time::sleep_until(start.into())),
+        armed: None,
+        probed: None,
+        lowat: 0,
+        phase: Phase::Running,
+        bytes_in: 0,
+        bytes_out: 0,
+        effects: Effects::default(),
+    };
+    (Connection { shared }, std::future::poll_fn(move |cx| driver.poll(cx)))
+}
+
+/// A connection's handle: to open streams on it and to end it.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+}
+
+impl Connection {
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.shared.id
+    }
+
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    /// Streams that have a handle.
+    pub(crate) fn streams(&self) -> usize {
+        self.shared.lock().attached()
+    }
+
+    /// Opens a stream; its request and first data leave with the next batch.
+    pub(crate) fn open(&self, open: Open) -> Result<Stream, OpenError> {
+        let request = Open { first: bytes::Bytes::new(), fin: false, ..open.clone() };
+        let finished = open.fin;
+        let id = self.shared.act(Nudge::Command, |inner, now| inner.open(now, open))?;
+        Ok(Stream::new(self.shared.clone(), id, request, finished))
+    }
+
+    /// No new streams; the rest have `limit`, then they are reset and the connection ends.
+    pub(crate) fn drain(&self, code: Code, limit: Duration) {
+        self.shared.act(Nudge::Command, |inner, now| inner.with(|session| session.drain(now, code, limit)));
+    }
+
+    /// Ends the connection and all its streams now; the peer is told if it can be.
+    pub(crate) fn abort(&self, cause: ConnectionError) {
+        self.shared.act(Nudge::Command, |inner, now| inner.with(|session| session.abort(now, cause)));
+    }
+
+    /// Asks the peer for a sign of life; [`ConnEvent::Suspect`], then [`ConnEvent::Alive`] or the end follow.
+    pub(crate) fn probe(&self) {
+        self.shared.act(Nudge::Command, |inner, now| inner.with(|session| session.handle_suspend(now)));
+    }
+}
+
+/// Who is told what happens to a connection; called by its driver with no lock held.
+pub(crate) trait Observer: Send + Sync {
+    /// Something happened. Must not block.
+    fn on_event(&self, id: ConnectionId, event: ConnEvent);
+}
+
+/// What a connection's owner needs to know.
+#[derive(Debug)]
+pub(crate) enum ConnEvent {
+    /// The peer has said its first byte: the dial was good.
+    FirstByte,
+    /// What the peer allows.
+    PeerLimits { max_age: Duration, max_reuse: u32, max_streams: u32 },
+    /// The peer opened a stream.
+    Incoming(Stream),
+    /// A stream is over in both directions; `live` are left.
+    StreamEnded { id: StreamId, live: usize },
+    /// The peer takes no new streams.
+    PeerDraining { cause: String },
+    /// The peer has not answered in time; it may be dead.
+    Suspect,
+    /// It answered again.
+    Alive,
+    /// The socket's figures, at most ten times a second.
+    Path(PathInfo),
+    /// The connection is gone.
+    Closed { cause: ConnectionError },
+}
+
+struct Driver {
+    shared: Arc<Shared>,
+    observer: Arc<dyn Observer>,
+    records: Box<dyn Records>,
+    probe: Option<Box<dyn Probe>>,
+    conn: Option<event::Conn>,
+    start: Instant,
+    /// Bytes bound for the wire; nothing is added until it is gone.
+    batch: Batch,
+    /// Bytes read and not yet taken by the session.
+    slab: BytesMut,
+    /// Size of the next slab: small until a read fills it.
+    read_size: usize,
+    small_reads: u8,
+    /// The session wants no bytes for now (classic: a stream's queue is full).
+    paused: bool,
+    /// The transport takes no more for now.
+    blocked: bool,
+    timer: Pin<Box<Sleep>>,
+    /// When the timer fires, if it is set.
+    armed: Option<Instant>,
+    probed: Option<Instant>,
+    lowat: usize,
+    phase: Phase,
+    bytes_in: u64,
+    bytes_out: u64,
+    effects: Effects,
+}
+
+enum Phase {
+    Running,
+    /// The streams have ended; the transport ends as well.
+    Closing(Closing, ConnectionError),
+    Gone,
+}
+
+/// How far an orderly end has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Closing {
+    /// What the session still has to say is written.
+    Flush,
+    Shutdown,
+    /// Reads up to the peer's end: unread bytes would make the kernel throw away our last words.
+    Linger,
+    Done,
+}
+
+/// What a turn has used up.
+#[derive(Default)]
+struct Turn {
+    bytes: usize,
+    reads: usize,
+    rounds: usize,
+}
+
+impl Turn {
+    fn is_spent(&self) -> bool {
+        self.bytes >= TURN_BYTES || self.reads >= TURN_READS || self.rounds >= TURN_READS
+    }
+}
+
+/// How a step of a turn went.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Step {
+    /// There may be more to do.
+    More,
+    /// Nothing, until something happens.
+    Idle,
+    /// The transport takes no more for now.
+    Full,
+}
+
+/// Why the running phase ends.
+enum End {
+    /// There is nobody to say anything to.
+    Now(ConnectionError),
+    /// The peer is there, and is told.
+    Orderly(ConnectionError),
+    /// The peer has closed its direction; it is given ours.
+    PeerClosed,
+}
+
+/// The session's own verdict.
+impl From<ConnectionError> for End {
+    fn from(cause: ConnectionError) -> Self {
+        match cause {
+            ConnectionError::Dead { .. } | ConnectionError::Stalled { .. } | ConnectionError::Io { .. } => {
+                Self::Now(cause)
+            }
+            _ => Self::Orderly(cause),
+        }
+    }
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        match ConnectionError::from(error) {
+            ConnectionError::Closed => Self::PeerClosed,
+            cause => Self::Now(cause),
+        }
+    }
+}
+
+impl Driver {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<ConnectionError> {
+        if let Phase::Running = self.phase {
+            let (closing, cause) = match ready!(self.poll_turn(cx)) {
+                End::Now(cause) => (Closing::Done, cause),
+                End::PeerClosed => (Closing::Shutdown, ConnectionError::Closed),
+                End::Orderly(cause) => (Closing::Flush, cause),
+            };
+            let cause = self.end_streams(cause);
+            if let Some(at) = now().checked_add(CLOSE_MAX) {
+                self.arm(at);
+            }
+            self.phase = Phase::Closing(closing, cause);
+        }
+        ready!(self.poll_close(cx));
+        Poll::Ready(self.finish())
+    }
+
+    /// Runs until there is nothing to do, or the budget of a turn is spent.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut turn = Turn::default();
+        loop {
+            let now = now();
+            let step = self.poll_sending(cx, now, &mut turn).and_then(|sending| {
+                let reading = self.poll_reading(cx, now, &mut turn)?;
+                if reading == Step::More || sending == Step::More {
+                    return Ok(Step::More);
+                }
+                self.poll_path(now);
+                self.poll_parking(cx, now, sending)
+            });
+            match step {
+                Ok(Step::More) if turn.is_spent() => {
+                    cx.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                Ok(Step::More) => turn.rounds = turn.rounds.saturating_add(1),
+                Ok(Step::Idle | Step::Full) => return Poll::Pending,
+                Err(end) => return Poll::Ready(end),
+            }
+        }
+    }
+
+    /// Writes and pulls until the session has nothing to say or the transport takes no more.
+    fn poll_sending(&mut self, cx: &mut Context<'_>, now: Instant, turn: &mut Turn) -> Result<Step, End> {
+        loop {
+            let before = self.batch.len();
+            if before > 0 || self.blocked {
+                let written = self.records.poll_write(cx, &mut self.batch);
+                let left = self.batch.len();
+                let moved = before.saturating_sub(left);
+                turn.bytes = turn.bytes.saturating_add(moved);
+                self.bytes_out = self.bytes_out.saturating_add(wide(moved));
+                self.blocked = written.is_pending();
+                match written {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => return Err(error.into()),
+                    Poll::Pending => {
+                        if moved > 0 {
+                            self.shared.lock().session.handle_written(now, left);
+                        }
+                        return Ok(Step::Full);
+                    }
+                }
+            }
+            {
+                let mut inner = self.shared.lock();
+                inner.resume();
+                inner.session.poll_transmit(now, &mut self.batch);
+                inner.collect(&mut self.effects);
+            }
+            self.apply()?;
+            if !self.batch.has_remaining() {
+                return Ok(Step::Idle);
+            }
+            if turn.is_spent() {
+                return Ok(Step::More);
+            }
+        }
+    }
+
+    /// Reads up to a slab, then lets the session take it.
+    fn poll_reading(&mut self, cx: &mut Context<'_>, now: Instant, turn: &mut Turn) -> Result<Step, End> {
+        if self.paused && !self.shared.lock().session.wants_read() {
+            return Ok(Step::Idle);
+        }
+        let resumed = std::mem::take(&mut self.paused) && !self.slab.is_empty();
+        let mut fresh = 0_usize;
+        let mut step = Step::More;
+        let mut ended = None;
+        while fresh < READ_LARGE {
+            if self.spare() < SPARE_MIN {
+                if fresh > 0 {
+                    break;
+                }
+                self.slab.reserve(self.read_size);
+            }
+            match self.records.poll_read(cx, &mut self.slab) {
+                Poll::Ready(Ok(0)) => {
+                    ended = Some(End::PeerClosed);
+                    break;
+                }
+                Poll::Ready(Ok(count)) => {
+                    fresh = fresh.saturating_add(count);
+                    turn.reads = turn.reads.saturating_add(1);
+                }
+                Poll::Ready(Err(error)) => {
+                    ended = Some(error.into());
+                    break;
+                }
+                Poll::Pending => {
+                    step = Step::Idle;
+                    break;
+                }
+            }
+        }
+        self.adapt(fresh);
+        turn.bytes = turn.bytes.saturating_add(fresh);
+        self.bytes_in = self.bytes_in.saturating_add(wide(fresh));
+        if fresh > 0 || resumed {
+            let handled = {
+                let mut inner = self.shared.lock();
+                let handled = inner.session.handle_data(now, &mut self.slab);
+                self.paused = !inner.session.wants_read();
+                inner.paused = self.paused;
+                inner.collect(&mut self.effects);
+                handled
+            };
+            self.apply()?;
+            handled?;
+        }
+        match ended {
+            Some(end) => Err(end),
+            None => Ok(step),
+        }
+    }
+
+    /// Goes to sleep, unless something came up since the last look at the session.
+    fn poll_parking(&mut self, cx: &mut Context<'_>, now: Instant, sending: Step) -> Result<Step, End> {
+        let (deadline, again) = {
+            let mut inner = self.shared.lock();
+            if sending == Step::Idle {
+                inner.session.poll_transmit(now, &mut self.batch);
+                inner.collect(&mut self.effects);
+            }
+            let again = self.batch.has_remaining() && sending == Step::Idle
+                || self.paused && inner.session.wants_read()
+                || !self.effects.is_empty();
+            if !again {
+                inner.park(if sending == Step::Full { Park::Blocked } else { Park::Idle }, cx);
+            }
+            (inner.session.poll_timeout().map(|(at, _)| at), again)
+        };
+        self.apply()?;
+        if again {
+            return Ok(Step::More);
+        }
+        // A deadline that moved back is left alone: the timer fires early once, which is cheaper than setting it each turn.
+        match (deadline, self.armed) {
+            (Some(at), None) => self.arm(at),
+            (Some(at), Some(armed)) if at < armed => self.arm(at),
+            (_, None) => return Ok(sending),
+            (_, Some(_)) => {}
+        }
+        if self.timer.as_mut().poll(cx).is_pending() {
+            return Ok(sending);
+        }
+        self.armed = None;
+        self.handle_timeout()?;
+        Ok(Step::More)
+    }
+
+    fn handle_timeout(&mut self) -> Result<(), End> {
+        let now = now();
+        self.tell_path(now);
+        {
+            let mut inner = self.shared.lock();
+            inner.session.handle_timeout(now);
+            inner.collect(&mut self.effects);
+        }
+        if self.slab.is_empty() && self.small_reads > 0 {
+            self.slab = BytesMut::new();
+        }
+        self.apply()
+    }
+
+    fn arm(&mut self, at: Instant) {
+        self.armed = Some(at);
+        self.timer.as_mut().reset(at.into());
+    }
+
+    /// Tells the session about the path, at most ten times a second, and the socket how much may wait in it.
+    fn poll_path(&mut self, now: Instant) {
+        let recent = |probed: Instant| now.saturating_duration_since(probed) < PROBE_EVERY;
+        if self.probe.is_some() && !self.probed.is_some_and(recent) {
+            self.tell_path(now);
+        }
+    }
+
+    fn tell_path(&mut self, now: Instant) {
+        let Some(probe) = &self.probe else { return };
+        self.probed = Some(now);
+        let Some(path) = probe.path() else { return };
+        let limit = {
+            let mut inner = self.shared.lock();
+            inner.session.handle_path(now, path);
+            inner.collect(&mut self.effects);
+            inner.session.transmit_limit()
+        };
+        if limit != self.lowat {
+            self.lowat = limit;
+            probe.set_notsent_lowat(u32::try_from(limit).unwrap_or(u32::MAX));
+        }
+        self.effects.news.push(News::Path(path));
+    }
+
+    fn spare(&self) -> usize {
+        self.slab.capacity().saturating_sub(self.slab.len())
+    }
+
+    /// Small slabs for a connection that only gets small messages, large ones for the rest.
+    fn adapt(&mut self, fresh: usize) {
+        if fresh >= READ_SMALL / 2 {
+            self.read_size = READ_LARGE;
+            self.small_reads = 0;
+        } else if fresh > 0 {
+            self.small_reads = self.small_reads.saturating_add(1);
+            if self.small_reads >= SMALL_READS {
+                self.read_size = READ_SMALL;
+            }
+        }
+    }
+
+    /// Wakes and tells, with no lock held.
+    fn apply(&mut self) -> Result<(), End> {
+        for waker in self.effects.wakers.drain(..) {
+            waker.wake();
+        }
+        let mut end = Ok(());
+        if self.effects.news.is_empty() {
+            return end;
+        }
+        for news in std::mem::take(&mut self.effects.news) {
+            match news {
+                News::Path(path) => self.tell(ConnEvent::Path(path)),
+                News::Incoming(id, open) => {
+                    let stream = Stream::new(self.shared.clone(), id, open, false);
+                    self.tell(ConnEvent::Incoming(stream));
+                }
+                News::Ended { id, live } => self.tell(ConnEvent::StreamEnded { id, live }),
+                News::Session(event) => end = self.handle_event(event).and(end),
+            }
+        }
+        end
+    }
+
+    fn tell(&self, event: ConnEvent) {
+        self.observer.on_event(self.shared.id, event);
+    }
+
+    fn handle_event(&mut self, event: Event) -> Result<(), End> {
+        match event {
+            Event::FirstByte => self.tell(ConnEvent::FirstByte),
+            Event::PeerLimits { max_age, max_reuse, max_streams } => {
+                self.tell(ConnEvent::PeerLimits { max_age, max_reuse, max_streams });
+            }
+            Event::PeerDraining { code, text, .. } => {
+                let cause = if text.is_empty() { code.to_string() } else { format!("{code}: {text}") };
+                event::conn_draining(self.shared.id, &cause);
+                self.tell(ConnEvent::PeerDraining { cause });
+            }
+            Event::Suspect => {
+                event::conn_suspect(self.shared.id, "no answer in time");
+                self.tell(ConnEvent::Suspect);
+            }
+            Event::Alive => {
+                event::conn_alive(self.shared.id);
+                self.tell(ConnEvent::Alive);
+            }
+            Event::Closed(cause) => return Err(cause.into()),
+            // Those of single streams were taken under the lock.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Tells every stream that the connection is over, and says why in the session's own words.
+    fn end_streams(&mut self, cause: ConnectionError) -> ConnectionError {
+        self.shared.lock().end(now(), &cause, &mut self.effects);
+        let verdict = match self.apply() {
+            Err(End::Now(verdict) | End::Orderly(verdict)) => verdict,
+            Ok(()) | Err(End::PeerClosed) => cause,
+        };
+        self.shared.tell_end(verdict.clone());
+        self.tell(ConnEvent::Closed { cause: verdict.clone() });
+        verdict
+    }
+
+    /// Ends the transport in good order as far as the peer takes part, within [`CLOSE_MAX`].
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.timer.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        let mut lingered = 0_usize;
+        while let Phase::Closing(closing, _) = &mut self.phase {
+            *closing = match closing {
+                Closing::Flush => {
+                    let before = self.batch.len();
+                    let written = self.records.poll_write(cx, &mut self.batch);
+                    self.bytes_out =
+                        self.bytes_out.saturating_add(wide(before.saturating_sub(self.batch.len())));
+                    match ready!(written) {
+                        Ok(()) => {
+                            self.shared.lock().session.poll_transmit(now(), &mut self.batch);
+                            if self.batch.is_empty() { Closing::Shutdown } else { Closing::Flush }
+                        }
+                        Err(_) => Closing::Done,
+                    }
+                }
+                Closing::Shutdown => match ready!(self.records.poll_shutdown(cx)) {
+                    Ok(()) => Closing::Linger,
+                    Err(_) => Closing::Done,
+                },
+                Closing::Linger => {
+                    self.slab.clear();
+                    self.slab.reserve(READ_SMALL);
+                    match ready!(self.records.poll_read(cx, &mut self.slab)) {
+                        Ok(count) if count > 0 && lingered < LINGER_BYTES => {
+                            lingered = lingered.saturating_add(count);
+                            Closing::Linger
+                        }
+                        _ => Closing::Done,
+                    }
+                }
+                Closing::Done => return Poll::Ready(()),
+            };
+        }
+        Poll::Ready(())
+    }
+
+    fn finish(&mut self) -> ConnectionError {
+        let cause = match std::mem::replace(&mut self.phase, Phase::Gone) {
+            Phase::Closing(_, cause) => cause,
+            Phase::Running | Phase::Gone => ConnectionError::Aborted(DROPPED.into()),
+        };
+        self.log_end(&cause);
+        cause
+    }
+
+    fn log_end(&mut self, cause: &ConnectionError) {
+        let Some(conn) = self.conn.take() else { return };
+        let stats = self.shared.lock().session.stats();
+        conn.close(
+            &cause.to_string(),
+            &event::ConnEnd {
+                streams: stats.opened.saturating_add(stats.accepted),
+                bytes_in: self.bytes_in,
+                bytes_out: self.bytes_out,
+                duration: now().saturating_duration_since(self.start),
+            },
+        );
+    }
+}
+
+/// Dropped before its end: by its owner, or by a panic, after which the session can't be trusted.
+impl Drop for Driver {
+    fn drop(&mut self) {
+        match &self.phase {
+            Phase::Gone => {}
+            Phase::Closing(_, cause) => {
+                let cause = cause.clone();
+                self.log_end(&cause);
+            }
+            Phase::Running => {
+                let dropped = if std::thread::panicking() { PANICKED } else { DROPPED };
+                let cause = ConnectionError::Aborted(dropped.into());
+                if std::thread::panicking() {
+                    self.shared.lock().lose(cause.clone());
+                }
+                let cause = self.end_streams(cause);
+                self.log_end(&cause);
+            }
+        }
+    }
+}
+
+fn wide(count: usize) -> u64 {
+    u64::try_from(count).unwrap_or(u64::MAX)
+}
+
+/// Why a driver that panicked ended.
+const PANICKED: &str = "its task panicked";
+/// Why a driver that is dropped before its end ended.
+const DROPPED: &str = "its task was dropped";
+/// Bytes moved before other tasks of the runtime get their turn.
+const TURN_BYTES: usize = 1024 * 1024;
+/// Reads, or rounds of the loop, before other tasks get their turn.
+const TURN_READS: usize = 64;
+/// Bytes read before the session takes them, and the size of a slab.
+const READ_LARGE: usize = 64 * 1024;
+/// Size of a slab while only small messages come.
+const READ_SMALL: usize = 4 * 1024;
+/// Small reads in a row that make slabs small again.
+const SMALL_READS: u8 = 16;
+/// A slab with less room than this is given up.
+const SPARE_MIN: usize = 1024;
+/// Shortest time between two looks at the socket's figures.
+const PROBE_EVERY: Duration = Duration::from_millis(100);
+/// How long an orderly end may take.
+const CLOSE_MAX: Duration = Duration::from_secs(2);
+/// Bytes thrown away while waiting for the peer's end.
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
