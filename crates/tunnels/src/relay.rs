@@ -71,6 +71,23 @@ pub(crate) struct Report {
     pub(crate) broken: Option<(Side, Broken)>,
 }
 
+impl Report {
+    /// A flow that broke before a byte could move.
+    pub(crate) fn of(broken: Broken) -> Self {
+        Self { broken: Some((Side::Far, broken)), ..Self::default() }
+    }
+
+    /// One word for how the flow ended: `fin` after two clean ends.
+    pub(crate) fn end(&self) -> &'static str {
+        self.broken.as_ref().map_or("fin", |(_, broken)| broken.end)
+    }
+
+    /// The same for people: the failure's text, or `fin`.
+    pub(crate) fn cause(&self) -> &str {
+        self.broken.as_ref().map_or("fin", |(_, broken)| broken.text.as_str())
+    }
+}
+
 /// The two sides of a relay.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Side {
@@ -240,6 +257,19 @@ pub(crate) struct Plain<S> {
 pub(crate) trait Armed {
     /// From now on closing sends what is queued and ends orderly.
     fn disarm_reset(&self);
+}
+
+impl Armed for transport::Socket {
+    fn disarm_reset(&self) {
+        // Fails only on a socket that has gone already.
+        let _ = Self::disarm_reset(self);
+    }
+}
+
+impl Armed for transport::Stream {
+    fn disarm_reset(&self) {
+        let _ = Self::disarm_reset(self);
+    }
 }
 
 impl<S> Plain<S> {

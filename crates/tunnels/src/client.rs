@@ -1,0 +1,305 @@
+//! The client: applications in, requests to the server out.
+//!
+//! ```text
+//!  accept ─▶ handshake ─▶ open ─▶ (strict: result ─▶ reply) ─▶ relay ─▶ access line
+//!            deadline     pool or                               until both
+//!                         connection                            directions end
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use eagersocks::{Gate, HandshakeError, Request, Users};
+use sla::event::{self, Access, Area, Role, Sock};
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use transport::{Acceptor, ClientTls, ListenOptions, Socket, SocketOptions};
+
+use crate::outbound::{Opened, Outbound};
+use crate::relay::{Broken, Muxed, Plain, Quiet, Report, relay};
+use crate::shutdown::{Phase, Shutdown};
+use crate::{Error, carrier, config};
+
+/// A client that listens but does not serve yet.
+///
+/// Dropping it closes the listener.
+pub struct Client {
+    acceptor: Acceptor,
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    config: config::Client,
+    front: ArcSwap<eagersocks::Config>,
+    gate: Gate,
+    outbound: Outbound,
+    tls: Option<Arc<ClientTls>>,
+    slots: Arc<Semaphore>,
+}
+
+impl Client {
+    /// Reads the certificates and starts to listen. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// A certificate that can't be used, or an address that can't be listened on. Nothing is left behind.
+    pub async fn bind(config: config::Client) -> Result<Self, Error> {
+        let (outbound, tls) = Outbound::new(&config)?;
+        let (net, addresses) = carrier::addresses(&config.listen);
+        let options = ListenOptions { socket: SocketOptions::default(), limits: None, ..ListenOptions::default() };
+        let acceptor = Acceptor::bind(net, &addresses, options).await?;
+        let front = front(&config)?;
+        let slots = Arc::new(Semaphore::new(config.conn_max));
+        let inner = Inner { front: ArcSwap::from_pointee(front), gate: Gate::new(), outbound, tls, slots, config };
+        Ok(Self { acceptor, inner: Arc::new(inner) })
+    }
+
+    /// Where applications connect, with the real port where 0 was asked for.
+    pub fn address(&self) -> String {
+        self.acceptor.local()
+    }
+
+    /// A handle that renews users and certificates while the client serves.
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.inner.clone())
+    }
+
+    /// Serves until `shutdown` has been reached: draining takes nothing new and lets running flows end for at most
+    /// [`config::Client::drain`]; what is left then is reset.
+    ///
+    /// Cancel safety: dropping the future resets every flow.
+    pub async fn serve(self, shutdown: Shutdown) {
+        let Self { acceptor, inner } = self;
+        event::listening(Role::Client, inner.config.listen.net.name(), &acceptor.local());
+        let mut flows = JoinSet::new();
+        loop {
+            // Above the limit nothing is accepted: the kernel's backlog holds the rest.
+            let accepted = async {
+                let slot = inner.slots.clone().acquire_owned().await;
+                (slot, acceptor.accept().await)
+            };
+            tokio::select! {
+                biased;
+                () = shutdown.reached(Phase::Draining) => break,
+                Some(ended) = flows.join_next() => crate::tasks::note_panic("flow", ended),
+                (slot, incoming) = accepted => match incoming {
+                    Ok(incoming) => {
+                        let inner = inner.clone();
+                        flows.spawn(async move {
+                            let _slot = slot;
+                            let peer = incoming.remote().to_owned();
+                            let source = incoming.remote_addr();
+                            flow(&inner, incoming.into_socket(), peer, source).await;
+                        });
+                    }
+                    Err(error) => event::accept_failed(&acceptor.local(), &error.to_string()),
+                },
+            }
+        }
+        drop(acceptor);
+        let limit = inner.config.drain;
+        event::draining(Role::Client, flows.len() as u64, limit);
+        crate::tasks::drain(&mut flows, limit, &shutdown, "flow").await;
+        inner.outbound.drain(crate::tasks::GOODBYE).await;
+        event::stopped(Role::Client, "asked to");
+    }
+
+    /// [`Client::bind`] and [`Client::serve`] in one: the seed's interface.
+    ///
+    /// # Errors
+    /// As [`Client::bind`].
+    pub async fn listen_and_serve(config: config::Client, shutdown: Shutdown) -> Result<(), Error> {
+        Self::bind(config).await?.serve(shutdown).await;
+        Ok(())
+    }
+}
+
+/// Renews what can be renewed in a serving client.
+#[derive(Clone)]
+pub struct Reloader(Arc<Inner>);
+
+impl std::fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reloader")
+    }
+}
+
+impl Reloader {
+    /// Takes users and certificates as they are now; live streams are not touched.
+    ///
+    /// # Errors
+    /// What is wrong with the new ones; the old ones stay in use.
+    pub fn reload(&self) -> Result<(), Error> {
+        let fresh = self.0.config.reload()?;
+        let front = front(&fresh)?;
+        if let Some(tls) = &self.0.tls {
+            tls.reload()?;
+        }
+        self.0.front.store(Arc::new(front));
+        Ok(())
+    }
+}
+
+fn front(config: &config::Client) -> Result<eagersocks::Config, Error> {
+    let users = config.users.iter().map(|user| (user.name.clone(), eagersocks::Password::new(user.password.clone())));
+    // The configuration has judged each name and password already.
+    let users = Users::new(users).map_err(|error| std::io::Error::other(error.to_string()))?;
+    let reply = match config.reply {
+        config::Reply::Eager => eagersocks::Reply::Eager,
+        config::Reply::Strict => eagersocks::Reply::Strict,
+    };
+    Ok(eagersocks::Config { reply, users, deadline: config.handshake_timeout, ..eagersocks::Config::default() })
+}
+
+/// One application connection, from its first byte to its access line.
+async fn flow(inner: &Inner, socket: Socket, peer: String, source: Option<SocketAddr>) {
+    let front = inner.front.load_full();
+    let shaken = match source {
+        Some(source) => eagersocks::handshake_from(socket, &front, source.ip(), &inner.gate).await,
+        None => eagersocks::handshake(socket, &front).await,
+    };
+    let (socket, request) = match shaken {
+        Ok(done) => done,
+        Err(error) => return refused(&peer, &error),
+    };
+    let mut story = Story::new(&request, peer);
+    let sock = Sock::open(&request.target, &story.source);
+    let report = match carry(inner, socket, &request, &mut story).await {
+        Ok(report) => report,
+        Err(broken) => Report::of(broken),
+    };
+    sock.close(report.cause());
+    story.tell(&report);
+}
+
+/// Opens the way to the destination and moves the bytes.
+async fn carry(inner: &Inner, socket: Socket, request: &Request, story: &mut Story) -> Result<Report, Broken> {
+    // From here on an end of this process is a reset for the application, never a clean end.
+    let broken = |error: std::io::Error| Broken::new("error", framing::remux2::Code::SERVER_ERROR, error.to_string());
+    socket.arm_reset().map_err(broken)?;
+    let mut socket = socket;
+    let strict = !request.is_answered();
+    let opened = async {
+        let mut opened = inner.outbound.open(&request.target, request.early.clone(), strict).await?;
+        story.carried_by(&opened);
+        let bound = if strict { opened.result().await? } else { None };
+        Ok::<_, Broken>((opened, bound))
+    };
+    let limit = inner.config.strict_timeout;
+    let outcome = if strict {
+        timeout(limit, opened).await.unwrap_or_else(|_| {
+            let text = format!("the server told no result within {} s", limit.as_secs());
+            Err(Broken::new("timeout", framing::remux2::Code::DIAL_TIMEOUT, text))
+        })
+    } else {
+        opened.await
+    };
+    let opened = match outcome {
+        Ok((opened, bound)) => {
+            socket.write_all(&request.reply_success(bound)).await.map_err(broken)?;
+            opened
+        }
+        Err(failure) => {
+            answer_failure(socket, request, &failure).await;
+            return Err(failure);
+        }
+    };
+    let quiet = Quiet { open: inner.config.stream.idle, half_closed: inner.config.stream.half_closed };
+    let near = Plain::new(socket, "application");
+    let mut report = match opened {
+        Opened::Stream(stream) => relay(near, Muxed(stream), Bytes::new(), quiet).await,
+        Opened::Connection(stream) => relay(near, Plain::new(stream, "server"), Bytes::new(), quiet).await,
+    };
+    report.up = report.up.saturating_add(request.early.len() as u64);
+    Ok(report)
+}
+
+/// Tells the application why it gets nothing: by the protocol's code if nothing was told yet, else by a reset.
+async fn answer_failure(mut socket: Socket, request: &Request, failure: &Broken) {
+    let reply = request.reply_failure(failure.code);
+    if reply.is_empty() {
+        return;
+    }
+    // An orderly end, so that the reply is not lost with a reset.
+    let sent = async {
+        socket.disarm_reset()?;
+        socket.write_all(&reply).await?;
+        socket.shutdown().await
+    };
+    // Whoever has gone away meanwhile misses nothing.
+    let _ = timeout(crate::tasks::GOODBYE, sent).await;
+}
+
+fn refused(peer: &str, error: &HandshakeError) {
+    match error {
+        // A port scan or a health check: nothing was asked.
+        HandshakeError::Closed { received: 0 } => {}
+        error => event::request_refused(peer, &error.to_string()),
+    }
+}
+
+/// What the access line will say.
+struct Story {
+    began: Instant,
+    inbound: &'static str,
+    source: String,
+    target: String,
+    user: Option<Arc<str>>,
+    connection: Option<sla::ConnectionId>,
+    stream: Option<u32>,
+}
+
+impl Story {
+    fn new(request: &Request, source: String) -> Self {
+        Self {
+            began: Instant::now(),
+            inbound: request.protocol.as_str(),
+            source,
+            target: request.target.to_string(),
+            user: request.credential.as_ref().map(|credential| credential.user.clone()),
+            connection: None,
+            stream: None,
+        }
+    }
+
+    fn carried_by(&mut self, opened: &Opened) {
+        if let Opened::Stream(stream) = opened {
+            self.connection = Some(stream.connection_id());
+            self.stream = Some(stream.id().0);
+        }
+    }
+
+    fn tell(&self, report: &Report) {
+        let error = report.broken.as_ref().map(|(_, broken)| broken.text.as_str());
+        event::access(&Access {
+            connection_id: self.connection,
+            stream_id: self.stream,
+            role: Role::Client,
+            inbound: self.inbound,
+            source: &self.source,
+            target: &self.target,
+            identity: self.user.as_deref(),
+            bytes_up: report.up,
+            bytes_down: report.down,
+            duration: self.began.elapsed(),
+            first_byte: report.first_byte.map(|at| at.saturating_duration_since(self.began)),
+            end: report.end(),
+            error,
+        });
+        if let Some((_, broken)) = &report.broken
+            && matches!(broken.end, "refused" | "denied" | "timeout")
+        {
+            event::target_failed(&self.target, &broken.text);
+        }
+        let _ = Area::Main;
+    }
+}

@@ -1,0 +1,36 @@
+//! Why a client or server can't run, with the exit code that says whose fault it is.
+
+use crate::config;
+
+/// Why a client or server did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An address can't be listened on.
+    #[error("{0}")]
+    Bind(#[from] transport::BindError),
+    /// A setting, or what it names, is wrong.
+    #[error("{0}")]
+    Config(#[from] config::Error),
+    /// A certificate, key or CA can't be used.
+    #[error("{0}")]
+    Certificate(#[from] transport::LoadError),
+    /// The log can't be opened.
+    #[error("{0}")]
+    Log(#[from] sla::subscriber::InitError),
+    /// The runtime or a signal handler can't be set up.
+    #[error("the process can't be set up: {0}")]
+    Process(#[from] std::io::Error),
+}
+
+impl Error {
+    /// The exit code of a program that ends for this (sysexits): 64 usage, 69 unavailable, 71 system, 78 configuration.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Bind(_) => 69,
+            Self::Config(error) => error.exit_code(),
+            Self::Certificate(_) | Self::Log(_) => config::CONFIG,
+            Self::Process(_) => 71,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! How a client reaches its server with a request: a stream of the pool, or a connection of its own.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use framing::Target;
+use framing::remux2::{Code, Command};
+use remux::{ConnectError, Connected, Dialer, Open};
+use transport::{ClientTls, Connector, DialOptions, SocketOptions, Stream, TlsFiles, TlsSettings};
+
+use crate::relay::{Broken, stream_broken};
+use crate::{Error, carrier, config, convert};
+
+/// The way to the server.
+pub(crate) enum Outbound {
+    /// A stream of a pooled connection.
+    Pool(Dialer),
+    /// One connection a request.
+    Single(Arc<Connector>),
+}
+
+/// A request that is on its way.
+pub(crate) enum Opened {
+    Stream(remux::Stream),
+    Connection(Stream),
+}
+
+impl Outbound {
+    /// The way the configuration asks for, and the certificates to reload on it.
+    pub(crate) fn new(config: &config::Client) -> Result<(Self, Option<Arc<ClientTls>>), Error> {
+        let tls = match &config.tls {
+            Some(tls) => Some(Arc::new(ClientTls::load(tls_settings(config, tls))?)),
+            None => None,
+        };
+        let (net, addresses) = carrier::addresses(&config.server);
+        let options = DialOptions {
+            total: config.remux.dial_timeout,
+            socket: SocketOptions::tunnel_client(),
+            ..DialOptions::default()
+        };
+        let connector = Arc::new(Connector::new(net, addresses, tls.clone(), options));
+        let outbound = match config.carrier {
+            config::Carrier::Eager => Self::Single(connector),
+            config::Carrier::Remux(wire) => {
+                let strict = config.reply == config::Reply::Strict;
+                let connect = move || connect(connector.clone(), wire, strict);
+                Self::Pool(Dialer::new(connect, convert::pool(&config.remux, remux::Role::Client)))
+            }
+        };
+        Ok((outbound, tls))
+    }
+
+    /// Sends the request and its first data off; does not wait for the server's result.
+    pub(crate) async fn open(&self, target: &Target, early: Bytes, strict: bool) -> Result<Opened, Broken> {
+        match self {
+            Self::Pool(dialer) => {
+                let open = Open {
+                    command: Command::Connect,
+                    target: Some(target.clone()),
+                    want_opened: strict,
+                    first: early,
+                    ..Open::default()
+                };
+                let stream = dialer.open(open).await;
+                stream.map(Opened::Stream).map_err(|e| Broken::new("refused", e.code(), e.to_string()))
+            }
+            Self::Single(connector) => {
+                let refused = |text: String| Broken::new("refused", Code::SERVER_ERROR, text);
+                let mut stream = connector.connect().await.map_err(|e| refused(e.to_string()))?;
+                stream.arm_reset().map_err(|e| refused(e.to_string()))?;
+                eagersocks::dial(&mut stream, target, &early).await.map_err(|e| refused(e.to_string()))?;
+                Ok(Opened::Connection(stream))
+            }
+        }
+    }
+
+    /// Lets running streams end, for at most `limit`, then ends every connection.
+    pub(crate) async fn drain(&self, limit: std::time::Duration) {
+        if let Self::Pool(dialer) = self {
+            dialer.drain(limit).await;
+        }
+    }
+}
+
+impl Opened {
+    /// Waits for the server's result where the wire can tell it.
+    pub(crate) async fn result(&mut self) -> Result<Option<std::net::SocketAddr>, Broken> {
+        match self {
+            Self::Stream(stream) => {
+                let opened = stream.opened().await.map_err(|error| stream_broken(&error))?;
+                Ok(opened.bound.as_ref().and_then(convert::socket_address))
+            }
+            Self::Connection(_) => Ok(None),
+        }
+    }
+}
+
+fn tls_settings(config: &config::Client, tls: &config::ClientTls) -> TlsSettings {
+    let files =
+        TlsFiles { ca: tls.server_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
+    TlsSettings {
+        deadline: config.remux.handshake_timeout,
+        server_name: tls.server_name.clone(),
+        ..TlsSettings::new(files, carrier::alpn(config.carrier))
+    }
+}
+
+async fn connect(connector: Arc<Connector>, wire: config::Wire, strict: bool) -> Result<Connected, ConnectError> {
+    let stream = connector.connect().await.map_err(|error| ConnectError::new(error.to_string()).with_source(error))?;
+    let wire = carrier::wire(wire, &stream);
+    if strict && wire == remux::Wire::Classic {
+        let remote = stream.socket().remote();
+        return Err(ConnectError::new(format!(
+            "server {remote} speaks the classic wire, which can't tell the result of a dial that strict replies wait for; \
+             set eagersocks.reply to eager, or have the server speak remux2"
+        )));
+    }
+    Ok(carrier::connected(stream, wire))
+}

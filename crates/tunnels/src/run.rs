@@ -1,0 +1,111 @@
+//! A client or server as a process: runtime, log, signals.
+//!
+//! | signal | effect |
+//! |---|---|
+//! | SIGTERM, SIGINT | drain: take nothing new, let running streams end within the limit; a second one ends at once |
+//! | SIGHUP | renew certificates, users and grants; live streams are not touched |
+//! | SIGUSR1 | open the log file anew, as after a rename by logrotate |
+
+use sla::event::{self, Role};
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::shutdown::Shutdown;
+use crate::{Client, Error, Server, config, log};
+
+/// Runs a client until it is told to stop.
+///
+/// # Errors
+/// Why it did not start.
+pub fn client(config: config::Client) -> Result<(), Error> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let client = Client::bind(config.clone()).await?;
+        let log = log::start(&config.log, config.alert.as_ref())?;
+        start(Role::Client, &config.warnings);
+        let reloader = client.reloader();
+        let shutdown = Shutdown::new();
+        let _signals = signals(&shutdown, move || reloader.reload())?;
+        client.serve(shutdown).await;
+        log.finish().await;
+        Ok(())
+    })
+}
+
+/// Runs a server until it is told to stop.
+///
+/// # Errors
+/// Why it did not start.
+pub fn server(config: config::Server) -> Result<(), Error> {
+    let runtime = runtime()?;
+    runtime.block_on(async {
+        let server = Server::bind(config.clone()).await?;
+        let log = log::start(&config.log, config.alert.as_ref())?;
+        start(Role::Server, &config.warnings);
+        let reloader = server.reloader();
+        let shutdown = Shutdown::new();
+        let _signals = signals(&shutdown, move || reloader.reload())?;
+        server.serve(shutdown).await;
+        log.finish().await;
+        Ok(())
+    })
+}
+
+pub(crate) fn runtime() -> Result<Runtime, Error> {
+    raise_descriptor_limit();
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+fn start(role: Role, warnings: &[String]) {
+    event::started(role, env!("CARGO_PKG_VERSION"));
+    for warning in warnings {
+        event::config_warning(warning);
+    }
+}
+
+/// The tasks that wait for signals; they end with this value.
+pub(crate) type Signals = tokio::task::JoinSet<()>;
+
+/// Listens to the signals of the table above.
+pub(crate) fn signals(
+    shutdown: &Shutdown,
+    reload: impl Fn() -> Result<(), Error> + Send + 'static,
+) -> Result<Signals, Error> {
+    let mut tasks = Signals::new();
+    for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
+        let mut stream = signal(kind)?;
+        let shutdown = shutdown.clone();
+        tasks.spawn(async move {
+            while stream.recv().await.is_some() {
+                shutdown.press();
+            }
+        });
+    }
+    let mut hangup = signal(SignalKind::hangup())?;
+    tasks.spawn(async move {
+        while hangup.recv().await.is_some() {
+            match reload() {
+                Ok(()) => event::reloaded("certificates, users and grants"),
+                Err(error) => event::reload_failed("configuration", &error.to_string()),
+            }
+        }
+    });
+    let mut user = signal(SignalKind::user_defined1())?;
+    tasks.spawn(async move {
+        while user.recv().await.is_some() {
+            sla::subscriber::reopen();
+        }
+    });
+    Ok(tasks)
+}
+
+/// Each flow is a descriptor at either end: take as many as the hard limit allows.
+fn raise_descriptor_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
+        && soft < hard
+    {
+        // Where it is not allowed the old limit stays; running out is told when it happens.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}

@@ -1,0 +1,356 @@
+//! The server: connections and their streams in, destinations out.
+//!
+//! ```text
+//!  accept ─▶ TLS ─▶ remux connection ─▶ streams ─┐
+//!   gate      │                                  ├─▶ judge + dial ─▶ relay ─▶ access line
+//!             └───▶ eager request ───────────────┘
+//! ```
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use framing::Target;
+use framing::remux2::{Code, Command};
+use remux::Listener;
+use routing::Acl;
+use sla::event::{self, Access, Role, Sock};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use transport::{
+    Acceptor, Incoming, Limits, ListenOptions, ServerTls, SocketOptions, Stream, TlsFiles, TlsSettings,
+};
+
+use crate::destination::Destinations;
+use crate::registry::{self, Held, Registry};
+use crate::relay::{Broken, Endpoint, Muxed, Plain, Quiet, Report, relay};
+use crate::shutdown::{Phase, Shutdown};
+use crate::{Error, carrier, config, convert, tasks};
+
+/// A server that listens but does not serve yet.
+///
+/// Dropping it closes the listener.
+pub struct Server {
+    acceptor: Acceptor,
+    inner: Arc<Inner>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("address", &self.address()).finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    config: config::Server,
+    tls: Option<ServerTls>,
+    destinations: Destinations,
+    registry: Arc<Registry>,
+    /// Our own listening addresses, never a destination.
+    own: Vec<SocketAddr>,
+    listener: Listener,
+}
+
+impl Server {
+    /// Reads the certificates and starts to listen. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// A certificate that can't be used, or an address that can't be listened on. Nothing is left behind.
+    pub async fn bind(config: config::Server) -> Result<Self, Error> {
+        let tls = match &config.tls {
+            Some(tls) => Some(ServerTls::load(tls_settings(&config, tls))?),
+            None => None,
+        };
+        let (net, addresses) = carrier::addresses(&config.listen);
+        let limits = Limits {
+            concurrent: config.preauth.max,
+            per_source: config.preauth.per_source,
+            fail_rate: config.preauth.fail_rate,
+            fail_burst: config.preauth.fail_burst,
+            ..Limits::default()
+        };
+        let options = ListenOptions {
+            limits: tls.is_some().then_some(limits),
+            socket: SocketOptions::tunnel_server(),
+            ..ListenOptions::default()
+        };
+        let acceptor = Acceptor::bind(net, &addresses, options).await?;
+        let own = acceptor.local_addrs();
+        let registry = Arc::new(Registry::new(registry::Limits {
+            connections_per_identity: share(config.remux.conn_max, config.identity_share_percent),
+            streams_per_identity: config.streams_per_identity,
+            streams: config.streams_max,
+            dials_per_identity: config.dials_per_identity,
+        }));
+        let listener = Listener::new(convert::pool(&config.remux, remux::Role::Server));
+        let destinations = Destinations::new(&config, acl(&config, &own));
+        Ok(Self { acceptor, inner: Arc::new(Inner { tls, destinations, registry, own, listener, config }) })
+    }
+
+    /// Where clients connect, with the real port where 0 was asked for.
+    pub fn address(&self) -> String {
+        self.acceptor.local()
+    }
+
+    /// A handle that renews certificates and grants while the server serves.
+    pub fn reloader(&self) -> Reloader {
+        Reloader(self.inner.clone())
+    }
+
+    /// Serves until `shutdown` has been reached: draining takes nothing new, tells every client to go elsewhere, and lets
+    /// running streams end for at most [`config::Server::drain`]; what is left then is reset.
+    ///
+    /// Cancel safety: dropping the future resets every stream.
+    pub async fn serve(self, shutdown: Shutdown) {
+        let Self { acceptor, inner } = self;
+        event::listening(Role::Server, inner.config.listen.net.name(), &acceptor.local());
+        let mut tasks = JoinSet::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.reached(Phase::Draining) => break,
+                Some(ended) = tasks.join_next() => tasks::note_panic("stream", ended),
+                Some(stream) = inner.listener.accept() => {
+                    let inner = inner.clone();
+                    tasks.spawn(async move { serve_stream(&inner, stream).await });
+                }
+                incoming = acceptor.accept() => match incoming {
+                    Ok(incoming) => {
+                        let inner = inner.clone();
+                        tasks.spawn(async move { serve_connection(&inner, incoming).await });
+                    }
+                    Err(error) => event::accept_failed(&acceptor.local(), &error.to_string()),
+                },
+            }
+        }
+        drop(acceptor);
+        let limit = inner.config.drain;
+        event::draining(Role::Server, inner.listener.connections() as u64, limit);
+        let ((), ()) = tokio::join!(
+            inner.listener.drain(limit),
+            tasks::drain(&mut tasks, limit, &shutdown, "stream")
+        );
+        event::stopped(Role::Server, "asked to");
+    }
+
+    /// [`Server::bind`] and [`Server::serve`] in one: the seed's interface.
+    ///
+    /// # Errors
+    /// As [`Server::bind`].
+    pub async fn listen_and_serve(config: config::Server, shutdown: Shutdown) -> Result<(), Error> {
+        Self::bind(config).await?.serve(shutdown).await;
+        Ok(())
+    }
+}
+
+/// Renews what can be renewed in a serving server.
+#[derive(Clone)]
+pub struct Reloader(Arc<Inner>);
+
+impl std::fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reloader")
+    }
+}
+
+impl Reloader {
+    /// Takes certificates and grants as they are now; live streams are not touched.
+    ///
+    /// # Errors
+    /// What is wrong with the new ones; the old ones stay in use.
+    pub fn reload(&self) -> Result<(), Error> {
+        let fresh = self.0.config.reload()?;
+        if let Some(tls) = &self.0.tls {
+            tls.reload()?;
+        }
+        self.0.destinations.set_acl(acl(&fresh, &self.0.own));
+        Ok(())
+    }
+}
+
+fn tls_settings(config: &config::Server, tls: &config::ServerTls) -> TlsSettings {
+    let files =
+        TlsFiles { ca: tls.client_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
+    TlsSettings {
+        deadline: config.remux.handshake_timeout,
+        ..TlsSettings::new(files, carrier::alpn(config.carrier))
+    }
+}
+
+/// The policy: grants and denials of the configuration, and nothing that is this machine itself.
+fn acl(config: &config::Server, own: &[SocketAddr]) -> Acl {
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let interfaces = interfaces.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|a| std::net::IpAddr::from(a.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|a| a.ip().into()))
+    });
+    Acl::new(&config.allow, &config.deny).with_own(interfaces, own.iter().copied())
+}
+
+/// `percent` of `whole`, at least 1.
+fn share(whole: usize, percent: u8) -> usize {
+    (whole.saturating_mul(percent.into()) / 100).max(1)
+}
+
+/// One accepted transport: authenticated first, then a connection of streams or one eager request.
+async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming) {
+    let remote = incoming.remote().to_owned();
+    let stream = match &inner.tls {
+        Some(tls) => match incoming.handshake(tls).await {
+            Ok(stream) => stream,
+            Err(error) => return event::handshake_failed(Role::Server, &remote, &error.to_string()),
+        },
+        None => Stream::Plain(incoming.into_socket()),
+    };
+    let facts = carrier::facts(&stream);
+    let name = facts.identity.as_deref().unwrap_or(ANYONE);
+    let held = match inner.registry.connection(name) {
+        Ok(held) => held,
+        Err(full) => return event::limit_reached(&full.to_string(), &remote, inner.config.remux.conn_max as u64),
+    };
+    match inner.config.carrier {
+        config::Carrier::Remux(wire) => {
+            let wire = carrier::wire(wire, &stream);
+            let connection = inner.listener.serve(carrier::connected(stream, wire));
+            connection.ended().await;
+        }
+        config::Carrier::Eager => serve_eager(inner, stream, name).await,
+    }
+    drop(held);
+}
+
+/// A transport without mux: one eager request, answered by nothing but bytes.
+async fn serve_eager(inner: &Inner, mut stream: Stream, name: &str) {
+    let began = Instant::now();
+    let remote = stream.socket().remote();
+    // An end of this process is a reset for the client.
+    let armed = stream.arm_reset();
+    let asked = eagersocks::accept_eager(&mut stream, inner.config.remux.handshake_timeout).await;
+    let (target, early) = match (armed, asked) {
+        (Ok(()), Ok(asked)) => asked,
+        (Err(error), _) => return event::request_refused(&remote, &error.to_string()),
+        (_, Err(error)) => return event::request_refused(&remote, &error.to_string()),
+    };
+    let story = Story { began, source: remote, target: target.to_string(), identity: name, connection: None };
+    let near = Plain::new(stream, "client");
+    let (sock, report) = match place(inner, name) {
+        Err(full) => (None, Report::of(Broken::new("refused", Code::LIMIT, full.to_string()))),
+        Ok(held) => match inner.destinations.dial(name, &held.identity.dials, &target).await {
+            Err(broken) => (None, Report::of(broken)),
+            Ok(socket) => {
+                let sock = Sock::open(&target, &socket.remote());
+                (Some(sock), relay(near, Plain::new(socket, "destination"), early, inner.quiet()).await)
+            }
+        },
+    };
+    story.tell(sock, &report);
+}
+
+/// One stream of a connection: judged, dialled, relayed.
+async fn serve_stream(inner: &Inner, mut stream: remux::Stream) {
+    let identity = stream.peer().identity.clone();
+    let name = identity.as_deref().unwrap_or(ANYONE);
+    let request = stream.request();
+    let (command, want_opened) = (request.command, request.want_opened);
+    let Some(target) = request.target.clone() else {
+        return stream.reset(Code::COMMAND_UNKNOWN, "a stream without a target can't be served here");
+    };
+    let story = Story {
+        began: Instant::now(),
+        source: stream.peer().remote.clone(),
+        target: target.to_string(),
+        identity: name,
+        connection: Some((stream.connection_id(), stream.id().0)),
+    };
+    let dialled = dial_for(inner, &mut stream, name, command, &target).await;
+    let (sock, report) = match dialled {
+        Err(broken) => {
+            Muxed(stream).reset(&broken);
+            (None, Report::of(broken))
+        }
+        Ok((held, socket, took)) => {
+            let sock = Sock::open(&target, &socket.remote());
+            if want_opened {
+                stream.answer_opened(framing::remux2::Opened {
+                    dial_us: u32::try_from(took.as_micros()).unwrap_or(u32::MAX),
+                    bound: socket.local_addr().map(Target::from),
+                });
+            }
+            let report = relay(Muxed(stream), Plain::new(socket, "destination"), Bytes::new(), inner.quiet()).await;
+            drop(held);
+            (Some(sock), report)
+        }
+    };
+    story.tell(sock, &report);
+}
+
+/// Dials for a stream; a stream that the client resets meanwhile takes its dial along.
+async fn dial_for(
+    inner: &Inner,
+    stream: &mut remux::Stream,
+    name: &str,
+    command: Command,
+    target: &Target,
+) -> Result<(Held, transport::Socket, Duration), Broken> {
+    if command != Command::Connect {
+        return Err(Broken::new("refused", Code::COMMAND_UNKNOWN, "only connect is served here"));
+    }
+    let held = place(inner, name).map_err(|full| Broken::new("refused", Code::LIMIT, full.to_string()))?;
+    let began = Instant::now();
+    let socket = tokio::select! {
+        biased;
+        dialled = inner.destinations.dial(name, &held.identity.dials, target) => dialled?,
+        error = std::future::poll_fn(|cx| stream.poll_closed(cx)) => return Err(crate::relay::stream_broken(&error)),
+    };
+    Ok((held, socket, began.elapsed()))
+}
+
+fn place(inner: &Inner, name: &str) -> Result<Held, registry::Full> {
+    inner.registry.stream(name).inspect_err(|full| {
+        event::limit_reached(&full.to_string(), name, inner.config.streams_max as u64);
+    })
+}
+
+impl Inner {
+    fn quiet(&self) -> Quiet {
+        Quiet { open: self.config.stream.idle, half_closed: self.config.stream.half_closed }
+    }
+}
+
+/// What the access line will say.
+struct Story<'a> {
+    began: Instant,
+    source: String,
+    target: String,
+    identity: &'a str,
+    connection: Option<(sla::ConnectionId, u32)>,
+}
+
+impl Story<'_> {
+    fn tell(&self, sock: Option<Sock>, report: &Report) {
+        match sock {
+            Some(sock) => sock.close(report.cause()),
+            None => event::target_failed(&self.target, report.cause()),
+        }
+        event::access(&Access {
+            connection_id: self.connection.map(|(id, _)| id),
+            stream_id: self.connection.map(|(_, stream)| stream),
+            role: Role::Server,
+            inbound: "eager",
+            source: &self.source,
+            target: &self.target,
+            identity: Some(self.identity),
+            bytes_up: report.up,
+            bytes_down: report.down,
+            duration: self.began.elapsed(),
+            first_byte: report.first_byte.map(|at| at.saturating_duration_since(self.began)),
+            end: report.end(),
+            error: report.broken.as_ref().map(|(_, broken)| broken.text.as_str()),
+        });
+    }
+}
+
+/// The identity of a peer on a plain transport, which proves none.
+const ANYONE: &str = "anyone";
