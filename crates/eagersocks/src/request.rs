@@ -1,12 +1,14 @@
 //! What an application asked for, and the words its answer is made of.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use framing::Target;
+use framing::connect::Response;
 use framing::remux2::Code;
+use framing::socks::{Command, v4, v5};
+use framing::{Encode, Target};
 
 /// What an application asked for: command, destination, who it is, and the bytes it sent along.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -25,7 +27,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A CONNECT that nobody waits for an answer to, as a fixed forward makes it.
+    /// A CONNECT without early data that nobody waits for an answer to, as a fixed forward makes it.
     pub fn new(protocol: Protocol, target: Target) -> Self {
         Self {
             command: Command::Connect,
@@ -45,29 +47,18 @@ impl Request {
 
     /// The bytes that tell the application its destination is reached; empty when it was told already.
     ///
-    /// `bound` is the local address of the dialled socket, as far as it is known.
+    /// `bound` is the local address of the dialled socket, as far as it is known. Only an IPv4 address is told: each
+    /// other form has clients that count on a reply of 10 bytes, and none that need it after CONNECT.
     pub fn reply_success(&self, bound: Option<SocketAddr>) -> Bytes {
-        let _ = bound;
-        Bytes::new()
+        if self.answered { Bytes::new() } else { success(self.protocol, bound) }
     }
 
     /// The bytes that tell the application why it gets nothing; empty when it was told of success already.
+    ///
+    /// Send them, then FIN.
     pub fn reply_failure(&self, code: Code) -> Bytes {
-        let _ = code;
-        Bytes::new()
+        if self.answered { Bytes::new() } else { failure(self.protocol, code) }
     }
-}
-
-/// What is to be done with the target.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[non_exhaustive]
-pub enum Command {
-    /// Dial it.
-    Connect,
-    /// Listen for one connection from it.
-    Bind,
-    /// Relay datagrams.
-    UdpAssociate,
 }
 
 /// How a request was spoken.
@@ -110,4 +101,31 @@ impl fmt::Display for Protocol {
 pub struct Credential {
     /// The configured user name.
     pub user: Arc<str>,
+}
+
+/// The bytes that say "connected".
+///
+/// An eager SOCKS5 reply names `0.0.0.0:0`, not the asked target as the first TunneLS did: some clients read a reply
+/// of 10 bytes whatever its address type says.
+pub(crate) fn success(protocol: Protocol, bound: Option<SocketAddr>) -> Bytes {
+    let bound = match bound.map(|bound| (bound.ip().to_canonical(), bound.port())) {
+        Some((std::net::IpAddr::V4(ip), port)) => SocketAddrV4::new(ip, port),
+        _ => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0),
+    };
+    match protocol {
+        Protocol::Eager => Bytes::new(),
+        Protocol::HttpConnect => Response::established().to_vec().into(),
+        Protocol::Socks4 | Protocol::Socks4a => v4::Reply::granted(bound).to_vec().into(),
+        Protocol::Socks5 => v5::Reply::success(Target::from(SocketAddr::V4(bound))).to_vec().into(),
+    }
+}
+
+/// The bytes that say "not connected", and why as far as the protocol has words for it.
+pub(crate) fn failure(protocol: Protocol, code: Code) -> Bytes {
+    match protocol {
+        Protocol::Eager => Bytes::new(),
+        Protocol::HttpConnect => Response::failure(code).to_vec().into(),
+        Protocol::Socks4 | Protocol::Socks4a => v4::Reply::refused().to_vec().into(),
+        Protocol::Socks5 => v5::Reply::failure(code).to_vec().into(),
+    }
 }

@@ -48,6 +48,12 @@ impl Users {
         self.0.len()
     }
 
+    /// The configured user of that name.
+    pub(crate) fn named(&self, name: &[u8]) -> Option<&str> {
+        let (user, _) = self.0.get_key_value(std::str::from_utf8(name).ok()?)?;
+        Some(user)
+    }
+
     /// The user these bytes prove, if any. Takes the same time for each password of each user.
     pub fn verify(&self, name: &[u8], password: &[u8]) -> Option<Credential> {
         let found = std::str::from_utf8(name).ok().and_then(|name| self.0.get_key_value(name));

@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use framing::Target;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
+use crate::eager::take_eager;
 use crate::error::HandshakeError;
 use crate::handshake::{Config, EARLY_MAX, Handshake, Refusal};
 use crate::request::Request;
@@ -63,8 +64,19 @@ pub async fn accept_eager<S>(stream: &mut S, deadline: Duration) -> Result<(Targ
 where
     S: AsyncRead + Unpin,
 {
-    let _ = (stream, deadline);
-    Err(HandshakeError::Closed { received: 0 })
+    let conversation = async {
+        let mut input = BytesMut::new();
+        loop {
+            if let Some(target) = take_eager(&mut input)? {
+                return Ok((target, input.freeze()));
+            }
+            let received = input.len();
+            if read(stream, &mut input).await? == 0 {
+                return Err(HandshakeError::Closed { received });
+            }
+        }
+    };
+    timeout(deadline, conversation).await.unwrap_or(Err(HandshakeError::Deadline { limit: deadline }))
 }
 
 /// The [`AuthLimit`] that the handshakes of one listener share.
@@ -130,7 +142,7 @@ fn advance(
     input: &mut BytesMut,
     source: Source<'_>,
 ) -> Result<Step, HandshakeError> {
-    let now = Instant::now();
+    let now = Instant::now().into_std();
     let mut gate = source.map(|(source, gate)| (source, gate.lock()));
     if let Some((source, limit)) = &gate {
         limit.check(now, *source).map_err(|wait| HandshakeError::LockedOut { wait })?;
