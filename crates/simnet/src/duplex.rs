@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::link::{Fault, Link, Plan};
+use crate::link::{Fault, Link, Plan, Trigger};
 use crate::rng::Rng;
 
 /// Two links, a to b and b to a; a cut of one is a cut of both.
@@ -22,9 +22,10 @@ impl Duplex {
 
     /// Carries a cut from one direction to the other; call after each step.
     pub fn settle(&mut self) {
-        if self.ab.is_cut() || self.ab.fired().contains(&Fault::Cut) {
+        let cut = |link: &Link| link.is_cut() || link.fired().iter().any(|(_, fault)| *fault == Fault::Cut);
+        if cut(&self.ab) {
             self.ba.cut();
-        } else if self.ba.is_cut() || self.ba.fired().contains(&Fault::Cut) {
+        } else if cut(&self.ba) {
             self.ab.cut();
         }
     }
@@ -34,8 +35,8 @@ impl Duplex {
         self.ab.poll_timeout().into_iter().chain(self.ba.poll_timeout()).min()
     }
 
-    /// Every fault that has struck, in both directions.
-    pub fn fired(&self) -> impl Iterator<Item = Fault> + '_ {
+    /// Every fault that has struck, in both directions, with what set it off.
+    pub fn fired(&self) -> impl Iterator<Item = (Trigger, Fault)> + '_ {
         self.ab.fired().iter().chain(self.ba.fired()).copied()
     }
 }

@@ -88,7 +88,7 @@ pub struct Link {
     last: Option<Instant>,
     stalled_until: Option<Instant>,
     on_the_way: VecDeque<(Instant, Bytes)>,
-    fired: Vec<Fault>,
+    fired: Vec<(Trigger, Fault)>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -213,8 +213,8 @@ impl Link {
         planned.chain(arrival).min()
     }
 
-    /// The faults that have struck so far.
-    pub fn fired(&self) -> &[Fault] {
+    /// The faults that have struck so far, with what set them off.
+    pub fn fired(&self) -> &[(Trigger, Fault)] {
         &self.fired
     }
 
@@ -268,8 +268,8 @@ impl Link {
         let (struck, waiting) = std::mem::take(&mut self.plan.faults).into_iter().partition(|(t, _)| due(t));
         self.plan.faults = waiting;
         let struck: Vec<(Trigger, Fault)> = struck;
-        for (_, fault) in struck {
-            self.fired.push(fault);
+        for (trigger, fault) in struck {
+            self.fired.push((trigger, fault));
             match fault {
                 Fault::Cut => {
                     self.last = Some(now);
@@ -320,7 +320,7 @@ mod tests {
         link.send(start, Bytes::from_static(b"abcdef"));
         assert!(link.is_cut());
         assert_eq!(drain(&mut link, start + Duration::from_secs(1)), (Vec::new(), Some(Arrival::Cut)));
-        assert_eq!(link.fired(), [Fault::Cut]);
+        assert_eq!(link.fired(), [(Trigger::AtByte(3), Fault::Cut)]);
     }
 
     #[test]
