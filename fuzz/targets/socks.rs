@@ -6,8 +6,8 @@ use framing::socks::{v4, v5};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
-    let Some((&[message, cut], input)) = input.split_first_chunk() else { return };
-    let cut = cut.into();
+    let Some((&[message, c0, c1], input)) = input.split_first_chunk() else { return };
+    let cut = u16::from_be_bytes([c0, c1]).into();
     match message % 8 {
         0 => fuzz::front::<v5::Greeting>(input, cut),
         1 => fuzz::front::<v5::MethodReply>(input, cut),

@@ -242,6 +242,15 @@ fn errors_of_a_head_do_not_depend_on_what_follows_it() {
     assert_eq!(Head::parse(head.as_bytes()), Err(HeadError::Body));
 }
 
+#[test]
+fn errors_of_a_text_without_end_do_not_depend_on_its_length() {
+    let request = [4, 1, 0, 80, 0, 0, 0, 7].into_iter();
+    let endless_user: Vec<u8> = request.clone().chain([b'u'; 300]).collect();
+    verdict_stands(&endless_user, v4::Request::decode);
+    let endless_name: Vec<u8> = request.chain([0]).chain([b'n'; 300]).collect();
+    verdict_stands(&endless_name, v4::Request::decode);
+}
+
 fn target() -> impl Strategy<Value = Target> {
     let name = "[!-$&-.0-9;-?A-Z\\\\^-~]{1,50}(\\.[a-z0-9_-]{1,63}){0,3}\\.?";
     let name = name.prop_filter_map("no name", |name| Name::new(&name)).prop_map(Host::Name);

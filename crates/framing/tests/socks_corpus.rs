@@ -1,8 +1,8 @@
-//! What applications, scanners and attackers send to a SOCKS port, as far as a codec can judge it.
+//! What applications, scanners and attackers send to a SOCKS port, or as an eager request, as far as a codec can judge it.
 
 use framing::remux2::Code;
 use framing::socks::{v4, v5};
-use framing::{Decode, DecodeError};
+use framing::{Decode, DecodeError, Host, eager};
 
 /// A SOCKS5 request to a name, byte for byte.
 fn request(name: &[u8]) -> Vec<u8> {
@@ -118,6 +118,28 @@ fn socks4_knows_no_datagrams() {
 fn socks4_address_of_all_zeros_announces_no_name() {
     let (request, used) = v4::Request::decode(&[4, 1, 0, 80, 0, 0, 0, 0, 0, b'x', 0]).unwrap().unwrap();
     assert_eq!((request.target().to_string().as_str(), used), ("0.0.0.0:80", 9));
+}
+
+#[test]
+fn socks4_address_announces_a_name_only_by_its_last_byte() {
+    for ip in [[0, 0, 1, 7], [0, 1, 0, 7], [1, 0, 0, 7]] {
+        let wire = [&[4, 1, 0, 80][..], &ip, &[0]].concat();
+        let (request, _) = v4::Request::decode(&wire).unwrap().unwrap();
+        assert_eq!(request.target().host, Host::V4(ip.into()));
+    }
+    for last in [1, 255] {
+        assert_eq!(v4::Request::decode(&[4, 1, 0, 80, 0, 0, 0, last, 0]), Ok(None));
+    }
+}
+
+#[test]
+fn eager_request_is_stricter_than_socks5_about_its_reserved_byte() {
+    let wire = [5, 1, 0xAA, 1, 127, 0, 0, 1, 0, 80];
+    assert_eq!(
+        eager::Request::decode(&wire),
+        Err(DecodeError::Invalid { field: "reserved byte", value: 0xAA })
+    );
+    assert!(v5::Request::decode(&wire).is_ok());
 }
 
 #[test]
