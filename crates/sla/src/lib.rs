@@ -37,6 +37,8 @@ pub mod event;
 pub mod fields;
 mod flush;
 mod redact;
+#[cfg(feature = "subscriber")]
+pub mod subscriber;
 
 use std::fmt;
 

@@ -209,6 +209,16 @@ pub fn listening(role: Role, net: &str, address: &str) {
     );
 }
 
+/// Log lines were lost; written by the log itself once it can write again. At warn.
+pub fn log_dropped(lines: u64) {
+    tracing::warn!(name: "log_dropped", target: "sla::logs", lines, "log lines dropped");
+}
+
+/// The log file can't be used by this process. At warn.
+pub fn log_fallback(path: &str, cause: &str) {
+    tracing::warn!(name: "log_fallback", target: "sla::logs", path, cause, "logging to stderr");
+}
+
 /// A reload failed and what was there stays in force. At error.
 pub fn reload_failed(what: &str, cause: &str) {
     tracing::error!(name: "reload_failed", target: "sla::main", what, cause, "reload failed");

@@ -1,0 +1,123 @@
+//! Our place in `tracing-subscriber`: events become lines in the queue and alerts in the inbox.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use tracing::level_filters::LevelFilter;
+use tracing::subscriber::Interest;
+use tracing::{Event, Metadata, Subscriber};
+use tracing_subscriber::layer::{Context, Filter, Layer};
+use tracing_subscriber::registry::LookupSpan;
+
+use super::alerts::Inbox;
+use super::config::{Format, Level};
+use super::dingtalk::{Alert, Kind};
+use super::queue::Queue;
+use super::record::{self, Record};
+use super::zone::Zone;
+use super::{json, text};
+use crate::fields;
+
+/// The log as a `tracing_subscriber` layer; see [`super::layer`].
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub(super) wanted: Wanted,
+    pub(super) format: Format,
+    pub(super) zone: Zone,
+    pub(super) queue: Arc<Queue>,
+    pub(super) inbox: Option<Arc<Inbox>>,
+}
+
+impl<S: Subscriber> Layer<S> for Log {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let meta = event.metadata();
+        let (is_line, is_alert) = (self.wanted.as_line(meta), self.wanted.as_alert(meta));
+        if !is_line && !is_alert {
+            return;
+        }
+        let record = Record::new(event, SystemTime::now());
+        if let Some(inbox) = self.inbox.as_ref().filter(|_| is_alert) {
+            inbox.push(alert(&record, &self.zone));
+        }
+        if is_line && let Some(line) = self.line(&record) {
+            self.queue.push(line);
+        }
+    }
+}
+
+impl Log {
+    fn line(&self, record: &Record) -> Option<String> {
+        match self.format {
+            Format::Json => Some(json::line(record)),
+            Format::Text => text::line(record, &self.zone),
+        }
+    }
+}
+
+/// The words for the robot. Equal are: one event about one thing (its first field), or one sentence.
+fn alert(record: &Record, zone: &Zone) -> Alert {
+    let recovers = fields::event(record.event).and_then(|event| event.recovers);
+    let about = match record.fields.first() {
+        Some((_, value)) => value.to_string(),
+        None => record.message.clone(),
+    };
+    let kind = if recovers.is_some() { Kind::Recovery } else { Kind::Problem };
+    let key = format!("{}\n{about}", recovers.unwrap_or(record.event));
+    Alert { key, kind, text: text::line(record, zone).unwrap_or_default() }
+}
+
+/// Which events this log has a use for: decided once per call site, so the others cost nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) level: Level,
+    pub(super) format: Format,
+    pub(super) alerts: bool,
+}
+
+impl Wanted {
+    fn as_line(self, meta: &Metadata<'static>) -> bool {
+        let level = record::level(meta);
+        let least = match record::area(meta) {
+            // Access lines have no form in text.
+            Some("access") if self.format == Format::Text => return false,
+            Some(_) => self.level,
+            // Other libraries are only heard where something is wrong.
+            None => self.level.max(Level::Warn),
+        };
+        level >= least
+    }
+
+    /// Never about the webhook through the webhook, nor what other libraries say.
+    fn as_alert(self, meta: &Metadata<'static>) -> bool {
+        let is_ours = record::area(meta).is_some_and(|area| area != "hook");
+        let is_news = record::level(meta) >= Level::Error
+            || fields::event(meta.name()).is_some_and(|event| event.recovers.is_some());
+        self.alerts && is_ours && is_news
+    }
+
+    fn is_met(self, meta: &Metadata<'static>) -> bool {
+        self.as_line(meta) || self.as_alert(meta)
+    }
+}
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Filter<S> for Wanted {
+    fn enabled(&self, meta: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        // Spans are not logged. What the rest is worth is settled once per call site, below, and in on_event.
+        !meta.is_span()
+    }
+
+    fn callsite_enabled(&self, meta: &'static Metadata<'static>) -> Interest {
+        if meta.is_span() || !self.is_met(meta) { Interest::never() } else { Interest::always() }
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        let lines = match self.level {
+            Level::Debug => LevelFilter::DEBUG,
+            Level::Info => LevelFilter::INFO,
+            Level::Warn => LevelFilter::WARN,
+            Level::Error | Level::Fatal => LevelFilter::ERROR,
+        };
+        // Recoveries are told at info.
+        Some(if self.alerts { lines.max(LevelFilter::INFO) } else { lines })
+    }
+}
