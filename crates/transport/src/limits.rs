@@ -1,35 +1,516 @@
-//! Skeleton.
-#![expect(missing_docs, clippy::todo, reason = "signatures first")]
-use std::net::IpAddr;
-use std::time::Instant;
-#[derive(Clone, Debug, Default)]
-pub struct Limits {}
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+//! Who may come to the door: limits before authentication, without any I/O.
+//!
+//! ```text
+//! accept ──admit──▶ pending ──handle_done(outcome)──▶ Authenticated: the source is forgiven
+//!            │                                        failed: the source is marked, a penalty accrues
+//!            └─ Refusal: close with RST               Gone: nobody was there, nothing is counted
+//! ```
+//!
+//! A source (an IPv4 address, or an IPv6 /64) that never failed meets two bounds only: the process-wide room, where it
+//! waits, and half of that room for itself. Everything finer bites marked sources, whose handshakes failed.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+/// The limits; every time and count of one server process.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Connections accepted and not yet authenticated, in the process. A slot costs a descriptor and about 40 KiB.
+    pub pending: usize,
+    /// From this many on, marked sources are refused at random: rarely at first, always at `pending`.
+    pub refuse_from: usize,
+    /// Pending connections of one marked source.
+    pub pending_per_source: usize,
+    /// New connections a second of one marked source ...
+    pub rate: u32,
+    /// ... and how many at once.
+    pub burst: u32,
+    /// Penalty for a certificate or TLS version we refused.
+    pub penalty_certificate: Duration,
+    /// Penalty for a handshake that was not finished in time.
+    pub penalty_deadline: Duration,
+    /// Penalty for bytes that are not TLS, or not the protocol inside it.
+    pub penalty_malformed: Duration,
+    /// Penalties add up, and are enforced once this much has accrued.
+    pub penalty_from: Duration,
+    /// A penalty never lasts longer.
+    pub penalty_max: Duration,
+    /// A source stays marked for this long after its last failure.
+    pub memory: Duration,
+    /// Marked sources remembered; the one that failed longest ago is forgotten first. About 150 bytes each.
+    pub table: usize,
+    /// Loopback addresses are exempt from all but `pending`: behind a local forwarder every client has the same.
+    pub exempt_loopback: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            pending: 256,
+            refuse_from: 128,
+            pending_per_source: 16,
+            rate: 20,
+            burst: 40,
+            penalty_certificate: Duration::from_secs(5),
+            penalty_deadline: Duration::from_secs(10),
+            penalty_malformed: Duration::from_secs(15),
+            penalty_from: Duration::from_secs(15),
+            penalty_max: Duration::from_secs(600),
+            memory: Duration::from_secs(600),
+            table: 65_536,
+            exempt_loopback: true,
+        }
+    }
+}
+
+/// Decides who is let in. Call [`Self::admit`] for each accepted connection and, for each admitted one,
+/// [`Self::handle_done`] exactly once.
+#[derive(Debug)]
+pub struct Gate {
+    limits: Limits,
+    pending: usize,
+    pending_by: HashMap<Source, usize>,
+    marked: HashMap<Source, Mark>,
+    /// Order of the last failures, oldest first.
+    order: BTreeMap<u64, Source>,
+    next_turn: u64,
+}
+
+#[derive(Debug)]
+struct Mark {
+    turn: u64,
+    failed_at: Instant,
+    penalty_until: Instant,
+    enforced: bool,
+    tokens: Tokens,
+}
+
+impl Gate {
+    /// An empty house.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            pending: 0,
+            pending_by: HashMap::new(),
+            marked: HashMap::new(),
+            order: BTreeMap::new(),
+            next_turn: 0,
+        }
+    }
+
+    /// Is there room for another connection at all? While not, do not accept: the kernel's queue waits.
+    pub fn has_room(&self) -> bool {
+        self.pending < self.limits.pending
+    }
+
+    /// Connections admitted and not done.
+    pub fn pending(&self) -> usize {
+        self.pending
+    }
+
+    /// Sources marked for a failure; at most [`Limits::table`].
+    pub fn marked(&self) -> usize {
+        self.marked.len()
+    }
+
+    /// May a new connection from `source` begin a handshake? `None` is a source without an address (a Unix socket).
+    /// `dice` is any uniformly random number.
+    ///
+    /// # Errors
+    /// [`Refusal`] says which limit stands against it; nothing is counted then but the token it used.
+    pub fn admit(&mut self, now: Instant, source: Option<Source>, dice: u32) -> Result<(), Refusal> {
+        if !self.has_room() {
+            return Err(Refusal::Full);
+        }
+        if let Some(source) = source.filter(|source| !self.is_exempt(*source)) {
+            self.judge(now, source, dice)?;
+        }
+        self.pending += 1;
+        if let Some(source) = source {
+            *self.pending_by.entry(source).or_default() += 1;
+        }
+        Ok(())
+    }
+
+    /// An admitted connection has been authenticated, has failed or is gone.
+    pub fn handle_done(&mut self, now: Instant, source: Option<Source>, outcome: Outcome) {
+        self.pending = self.pending.saturating_sub(1);
+        let Some(source) = source else { return };
+        if let Some(count) = self.pending_by.get_mut(&source) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.pending_by.remove(&source);
+            }
+        }
+        let penalty = match outcome {
+            Outcome::Gone => return,
+            Outcome::Authenticated => return self.forgive(source),
+            Outcome::Abandoned | Outcome::BadCertificate => self.limits.penalty_certificate,
+            Outcome::Deadline => self.limits.penalty_deadline,
+            Outcome::Malformed => self.limits.penalty_malformed,
+        };
+        if !self.is_exempt(source) {
+            self.mark(now, source, penalty);
+        }
+    }
+
+    fn judge(&mut self, now: Instant, source: Source, dice: u32) -> Result<(), Refusal> {
+        let own = self.pending_by.get(&source).copied().unwrap_or(0);
+        let limits = &self.limits;
+        let Some(mark) = self.marked.get_mut(&source) else {
+            return if own < (limits.pending / 2).max(1) { Ok(()) } else { Err(Refusal::Share) };
+        };
+        if mark.failed_at + limits.memory <= now && mark.penalty_until <= now {
+            self.forgive(source);
+            return Ok(());
+        }
+        if mark.enforced && mark.penalty_until > now {
+            return Err(Refusal::Penalty { left: mark.penalty_until - now });
+        }
+        mark.enforced = false;
+        if own >= limits.pending_per_source {
+            return Err(Refusal::PendingPerSource);
+        }
+        if self.pending >= limits.refuse_from {
+            let over = self.pending - limits.refuse_from + 1;
+            let range = limits.pending.saturating_sub(limits.refuse_from).max(1);
+            // The chance rises from 1 in `range` to certainty.
+            if (dice as usize) % range < over {
+                return Err(Refusal::Early);
+            }
+        }
+        if !mark.tokens.take(now, limits.rate, limits.burst) {
+            return Err(Refusal::Rate);
+        }
+        Ok(())
+    }
+
+    fn mark(&mut self, now: Instant, source: Source, penalty: Duration) {
+        let turn = self.next_turn;
+        self.next_turn += 1;
+        let limits = &self.limits;
+        let mark = self.marked.entry(source).or_insert_with(|| Mark {
+            turn,
+            failed_at: now,
+            penalty_until: now,
+            enforced: false,
+            tokens: Tokens { left: f64::from(limits.burst), at: now },
+        });
+        self.order.remove(&mark.turn);
+        self.order.insert(turn, source);
+        mark.turn = turn;
+        mark.failed_at = now;
+        mark.penalty_until = (mark.penalty_until.max(now) + penalty).min(now + limits.penalty_max);
+        mark.enforced |= mark.penalty_until - now >= limits.penalty_from;
+        while self.marked.len() > self.limits.table {
+            let Some((_, oldest)) = self.order.pop_first() else { break };
+            self.marked.remove(&oldest);
+        }
+    }
+
+    fn forgive(&mut self, source: Source) {
+        if let Some(mark) = self.marked.remove(&source) {
+            self.order.remove(&mark.turn);
+        }
+    }
+
+    fn is_exempt(&self, source: Source) -> bool {
+        self.limits.exempt_loopback && source.0.is_loopback()
+    }
+}
+
+/// Lazy token bucket.
+#[derive(Clone, Copy, Debug)]
+struct Tokens {
+    left: f64,
+    at: Instant,
+}
+
+impl Tokens {
+    fn take(&mut self, now: Instant, rate: u32, burst: u32) -> bool {
+        let earned = now.saturating_duration_since(self.at).as_secs_f64() * f64::from(rate);
+        self.left = (self.left + earned).min(f64::from(burst));
+        self.at = now;
+        if self.left < 1.0 {
+            return false;
+        }
+        self.left -= 1.0;
+        true
+    }
+}
+
+/// Whom a limit is counted against: one IPv4 address, or the /64 of an IPv6 address, which one host owns as a rule.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub struct Source(IpAddr);
+
+impl From<IpAddr> for Source {
+    fn from(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(ip) => Self(IpAddr::V4(ip)),
+            IpAddr::V6(ip) => match ip.to_ipv4_mapped() {
+                Some(ip) => Self(IpAddr::V4(ip)),
+                None if ip.is_loopback() => Self(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+                None => Self(IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)))),
+            },
+        }
+    }
+}
+
+/// How a pending connection ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Outcome {
-    Authenticated,
-    BadCertificate,
-    Deadline,
-    Malformed,
+    /// The client went away after it had made us compute.
     Abandoned,
+    /// The client has proven who it is.
+    Authenticated,
+    /// Its certificate or TLS was refused, or it refused ours.
+    BadCertificate,
+    /// It did not finish in time.
+    Deadline,
+    /// It went away before it asked for anything, as a port scan or health check does.
     Gone,
+    /// What it sent was not TLS, or not the protocol inside it.
+    Malformed,
 }
+
+/// Why a connection is turned away.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum Refusal {
-    #[error("x")]
+    /// Many connections are pending, and this source has failed before.
+    #[error("many handshakes are pending and its last ones failed")]
+    Early,
+    /// No room at all.
+    #[error("too many handshakes are pending")]
     Full,
+    /// A marked source has as many pending as it may.
+    #[error("too many of its handshakes are pending after failed ones")]
+    PendingPerSource,
+    /// A penalty is running.
+    #[error("its handshakes keep failing; it may try again in {} s", .left.as_secs())]
+    Penalty {
+        /// For this much longer.
+        left: Duration,
+    },
+    /// A marked source comes too often.
+    #[error("it connects too often after failed handshakes")]
+    Rate,
+    /// One source fills half of the room.
+    #[error("half of all pending handshakes are its own")]
+    Share,
 }
-#[derive(Debug)]
-pub struct Gate {}
-impl Gate {
-    pub fn new(_limits: Limits) -> Self {
-        todo!()
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "198.51.100.7";
+
+    #[test]
+    fn clean_source_meets_no_rate_and_no_per_source_limit() {
+        let (mut gate, now) = gate();
+        for _ in 0..10_000 {
+            gate.admit(now, source(A), 0).expect("clean");
+            gate.handle_done(now, source(A), Outcome::Authenticated);
+        }
+        for _ in 0..100 {
+            gate.admit(now, source(A), 0).expect("clean");
+        }
+        assert_eq!(gate.pending(), 100);
+        assert_eq!(gate.marked(), 0);
     }
-    pub fn admit(&mut self, _now: Instant, _source: Option<Source>, _dice: u32) -> Result<(), Refusal> {
-        todo!()
+
+    #[test]
+    fn clean_source_may_hold_half_of_the_room() {
+        let (mut gate, now) = gate();
+        for _ in 0..128 {
+            gate.admit(now, source(A), 0).expect("half");
+        }
+        assert_eq!(gate.admit(now, source(A), 0), Err(Refusal::Share));
+        assert_eq!(gate.admit(now, source("198.51.100.8"), 0), Ok(()));
+        gate.handle_done(now, source(A), Outcome::Gone);
+        assert_eq!(gate.admit(now, source(A), 0), Ok(()));
     }
-    pub fn handle_done(&mut self, _now: Instant, _source: Option<Source>, _outcome: Outcome) {
-        todo!()
+
+    #[test]
+    fn process_never_has_more_pending_than_its_room() {
+        let (mut gate, now) = gate();
+        for host in 0..256_u32 {
+            gate.admit(now, Some(Source::from(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + host)))), 0)
+                .expect("room");
+        }
+        assert!(!gate.has_room());
+        assert_eq!(gate.admit(now, source(A), u32::MAX), Err(Refusal::Full));
+        assert_eq!(gate.admit(now, None, u32::MAX), Err(Refusal::Full), "a Unix socket counts too");
+        gate.handle_done(now, source("10.0.0.1"), Outcome::Authenticated);
+        assert_eq!(gate.admit(now, None, 0), Ok(()));
+    }
+
+    #[test]
+    fn marked_source_may_have_sixteen_pending() {
+        let (mut gate, now) = gate();
+        fail(&mut gate, now, A, Outcome::BadCertificate);
+        for _ in 0..16 {
+            gate.admit(now, source(A), u32::MAX).expect("sixteen");
+        }
+        assert_eq!(gate.admit(now, source(A), u32::MAX), Err(Refusal::PendingPerSource));
+    }
+
+    #[test]
+    fn marked_source_gets_its_burst_and_then_its_rate() {
+        let (mut gate, start) = gate();
+        fail(&mut gate, start, A, Outcome::BadCertificate);
+        let mut come = |now| {
+            let verdict = gate.admit(now, source(A), u32::MAX);
+            if verdict.is_ok() {
+                gate.handle_done(now, source(A), Outcome::Gone);
+            }
+            verdict
+        };
+        for _ in 0..40 {
+            assert_eq!(come(start), Ok(()));
+        }
+        assert_eq!(come(start), Err(Refusal::Rate));
+        let later = start + Duration::from_secs(1);
+        for _ in 0..20 {
+            assert_eq!(come(later), Ok(()));
+        }
+        assert_eq!(come(later), Err(Refusal::Rate));
+    }
+
+    #[test]
+    fn marked_sources_are_refused_at_random_when_many_are_pending_and_clean_ones_are_not() {
+        let (mut gate, now) = gate();
+        fail(&mut gate, now, A, Outcome::BadCertificate);
+        for host in 0..192_u32 {
+            gate.admit(now, Some(Source::from(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + host)))), 0)
+                .expect("room");
+        }
+        let mut refused = 0;
+        for dice in 0..128 {
+            match gate.admit(now, source(A), dice) {
+                Ok(()) => gate.handle_done(now, source(A), Outcome::Gone),
+                Err(Refusal::Early) => refused += 1,
+                // The bucket holds 40 and does not fill: time stands still here.
+                Err(other) => assert_eq!(other, Refusal::Rate),
+            }
+        }
+        assert_eq!(refused, 65, "half way to the room, half are refused");
+        assert_eq!(gate.admit(now, source("198.51.100.8"), 0), Ok(()));
+    }
+
+    #[test]
+    fn penalties_accrue_and_are_enforced_from_fifteen_seconds() {
+        let (mut gate, now) = gate();
+        fail(&mut gate, now, A, Outcome::BadCertificate);
+        fail(&mut gate, now, A, Outcome::BadCertificate);
+        fail(&mut gate, now, A, Outcome::BadCertificate);
+        let left = Duration::from_secs(15);
+        assert_eq!(gate.admit(now, source(A), u32::MAX), Err(Refusal::Penalty { left }));
+        let (mut gate, now) = self::gate();
+        fail(&mut gate, now, A, Outcome::Deadline);
+        gate.admit(now, source(A), u32::MAX).expect("ten seconds are not enforced");
+        gate.handle_done(now, source(A), Outcome::Gone);
+        let (mut gate, now) = self::gate();
+        fail(&mut gate, now, A, Outcome::Malformed);
+        assert!(gate.admit(now, source(A), u32::MAX).is_err());
+        assert_eq!(gate.admit(now + left, source(A), u32::MAX), Ok(()), "it has lapsed");
+    }
+
+    #[test]
+    fn penalty_never_lasts_longer_than_its_cap() {
+        let (mut gate, now) = gate();
+        for _ in 0..40 {
+            gate.admit(now, source(A), u32::MAX).expect("all at once");
+        }
+        for _ in 0..100 {
+            gate.handle_done(now, source(A), Outcome::Malformed);
+        }
+        let left = Duration::from_secs(600);
+        assert_eq!(gate.admit(now, source(A), u32::MAX), Err(Refusal::Penalty { left }));
+        assert_eq!(gate.admit(now + left, source(A), u32::MAX), Ok(()));
+    }
+
+    #[test]
+    fn table_is_bounded_and_forgets_the_oldest_failure() {
+        let mut gate = Gate::new(Limits { table: 3, ..Limits::default() });
+        let now = Instant::now();
+        for host in ["10.0.0.1", "10.0.0.2", "10.0.0.3"] {
+            fail(&mut gate, now, host, Outcome::Malformed);
+        }
+        // The first fails again, so the second is now the oldest.
+        gate.handle_done(now, source("10.0.0.1"), Outcome::Malformed);
+        fail(&mut gate, now, "10.0.0.4", Outcome::Malformed);
+        assert_eq!(gate.marked(), 3);
+        assert_eq!(gate.admit(now, source("10.0.0.2"), u32::MAX), Ok(()));
+        assert!(gate.admit(now, source("10.0.0.1"), u32::MAX).is_err());
+    }
+
+    #[test]
+    fn default_table_holds_65536_sources_and_no_more() {
+        let (mut gate, now) = gate();
+        for host in 0..70_000_u32 {
+            let source = Some(Source::from(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + host))));
+            gate.admit(now, source, 0).expect("clean");
+            gate.handle_done(now, source, Outcome::Malformed);
+        }
+        assert_eq!(gate.marked(), 65_536);
+        assert_eq!(gate.order.len(), 65_536);
+        assert!(gate.pending_by.is_empty());
+    }
+
+    #[test]
+    fn success_forgives_and_so_does_time() {
+        let (mut gate, now) = gate();
+        fail(&mut gate, now, A, Outcome::BadCertificate);
+        gate.admit(now, source(A), u32::MAX).expect("not enforced");
+        gate.handle_done(now, source(A), Outcome::Authenticated);
+        assert_eq!(gate.marked(), 0);
+        fail(&mut gate, now, A, Outcome::Malformed);
+        gate.admit(now + Duration::from_secs(601), source(A), 0).expect("long ago");
+        assert_eq!(gate.marked(), 0);
+        assert!(gate.order.is_empty());
+    }
+
+    #[test]
+    fn visitor_who_asked_for_nothing_is_not_marked() {
+        let (mut gate, now) = gate();
+        for _ in 0..1_000 {
+            fail(&mut gate, now, A, Outcome::Gone);
+        }
+        assert_eq!(gate.marked(), 0);
+    }
+
+    #[test]
+    fn ipv6_neighbours_in_a_64_are_one_source_and_mapped_addresses_are_ipv4() {
+        assert_eq!(source("2001:db8::1"), source("2001:db8::ffff:2"));
+        assert_ne!(source("2001:db8::1"), source("2001:db8:0:1::1"));
+        assert_eq!(source("::ffff:198.51.100.7"), source(A));
+        assert_eq!(source("::1"), source("127.0.0.1"));
+    }
+
+    #[test]
+    fn loopback_is_exempt_unless_told_otherwise() {
+        let (mut gate, now) = gate();
+        for _ in 0..100 {
+            fail(&mut gate, now, "127.0.0.1", Outcome::Malformed);
+        }
+        let mut strict = Gate::new(Limits { exempt_loopback: false, ..Limits::default() });
+        fail(&mut strict, now, "127.0.0.1", Outcome::Malformed);
+        assert!(strict.admit(now, source("127.0.0.1"), u32::MAX).is_err());
+    }
+
+    fn gate() -> (Gate, Instant) {
+        (Gate::new(Limits::default()), Instant::now())
+    }
+
+    fn source(ip: &str) -> Option<Source> {
+        Some(Source::from(ip.parse::<IpAddr>().expect("address")))
+    }
+
+    fn fail(gate: &mut Gate, now: Instant, ip: &str, outcome: Outcome) {
+        gate.admit(now, source(ip), u32::MAX).expect("admitted");
+        gate.handle_done(now, source(ip), outcome);
     }
 }

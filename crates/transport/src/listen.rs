@@ -1,51 +1,464 @@
-//! Skeleton.
-#![expect(missing_docs, clippy::todo, reason = "signatures first")]
-use crate::limits::Limits;
+//! The accepting side: a listener that no slow, broken or hostile peer can stop.
+//!
+//! ```text
+//! accept ── room? ── accept(2) ── Gate: admit ──▶ Incoming ──handshake──▶ Stream
+//!             │          │             └─ refused: RST                └─▶ HandshakeError, counted by the Gate
+//!             │          └─ out of descriptors: pause 10 ms .. 1 s, tell once a minute
+//!             └─ wait until a pending handshake ends
+//! ```
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use framing::{Host, Target};
+use nix::libc;
+use nix::sys::stat::{Mode, fchmod};
+use parking_lot::Mutex;
+use sla::event::Area;
+use socket2::{Domain, Protocol, SockAddr, Type};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep};
+
+use crate::limits::{Gate, Limits, Outcome, Refusal, Source};
 use crate::net::{Address, Net};
 use crate::socket::{Socket, SocketOptions};
 use crate::stream::Stream;
 use crate::tls::{HandshakeError, ServerTls};
-use std::io;
-use std::net::SocketAddr;
-#[derive(Clone, Debug)]
+
+/// How to listen.
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ListenOptions {
+    /// Connections the kernel holds until we accept them; the system may cut it (`somaxconn`).
     pub backlog: u32,
+    /// Permission bits of a Unix socket's file.
     pub unix_mode: u32,
+    /// Limits before authentication; `None` for a listener whose peers need no proof.
     pub limits: Option<Limits>,
+    /// Options of each accepted socket.
     pub socket: SocketOptions,
 }
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub struct BindError {}
+
+/// For applications: no limits, a Unix socket for its owner only.
+impl Default for ListenOptions {
+    fn default() -> Self {
+        Self { backlog: 1024, unix_mode: 0o600, limits: None, socket: SocketOptions::default() }
+    }
+}
+
+impl ListenOptions {
+    /// For a server's connections from its clients.
+    pub fn tunnel() -> Self {
+        Self { limits: Some(Limits::default()), socket: SocketOptions::tunnel_server(), ..Self::default() }
+    }
+}
+
+/// A bound listener.
 #[derive(Debug)]
-pub struct Acceptor {}
+pub struct Acceptor {
+    listener: Listener,
+    options: ListenOptions,
+    door: Option<Arc<Door>>,
+    pause: Mutex<Pause>,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Tcp(TcpListener),
+    Unix { listener: UnixListener, file: SocketFile },
+}
+
 impl Acceptor {
-    pub async fn bind(_net: Net, _address: &Address, _options: ListenOptions) -> Result<Self, BindError> {
-        todo!()
+    /// Listens on `address`. A TCP name is resolved and its first address taken; `[::]` takes IPv4 as well unless `net`
+    /// is tcp6. A Unix socket's file that nobody listens on is replaced, and removed again at the end.
+    ///
+    /// # Errors
+    /// [`BindError`] says why not and what to do.
+    pub async fn bind(net: Net, address: &Address, options: ListenOptions) -> Result<Self, BindError> {
+        let fail = |error| BindError::new(address, error);
+        let listener = match address {
+            Address::Unix(path) => {
+                let (listener, file) = bind_unix(path, &options).await.map_err(fail)?;
+                Listener::Unix { listener, file }
+            }
+            Address::Host(target) => Listener::Tcp(bind_tcp(net, target, &options).await.map_err(fail)?),
+        };
+        let door = options.limits.clone().map(|limits| {
+            Arc::new(Door {
+                gate: Mutex::new(Gate::new(limits)),
+                room: Notify::new(),
+                refused: Mutex::default(),
+            })
+        });
+        Ok(Self { listener, options, door, pause: Mutex::new(Pause::default()) })
     }
+
+    /// Where it listens, with the port the system chose.
     pub fn local(&self) -> String {
-        todo!()
+        match &self.listener {
+            Listener::Tcp(_) => {
+                self.local_addr().map_or_else(|| "closed".to_owned(), |address| address.to_string())
+            }
+            Listener::Unix { file, .. } => file.path.display().to_string(),
+        }
     }
+
+    /// The same as an address; `None` for a Unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        todo!()
+        match &self.listener {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            Listener::Unix { .. } => None,
+        }
     }
+
+    /// The next connection that may begin. It never waits for a peer's bytes; while as many handshakes are pending as
+    /// may be, it waits for one to end, and when descriptors run out it pauses.
+    ///
+    /// Cancel safety: safe; no accepted connection is lost.
+    ///
+    /// # Errors
+    /// Only when the listener itself is broken: stop using it.
     pub async fn accept(&self) -> io::Result<Incoming> {
-        todo!()
+        loop {
+            if let Some(door) = &self.door {
+                door.wait_for_room().await;
+            }
+            let (socket, remote, ip) = match self.accept_socket().await {
+                Ok(accepted) => accepted,
+                Err(error) => match judge_accept(&error) {
+                    AcceptFailure::Peer => continue,
+                    AcceptFailure::Listener => return Err(error),
+                    AcceptFailure::Resources => {
+                        let delay = self.pause.lock().next(&error);
+                        sleep(delay).await;
+                        continue;
+                    }
+                },
+            };
+            self.pause.lock().reset();
+            // A socket that died already refuses options; reading it will tell.
+            let _ = self.options.socket.apply(&socket);
+            let permit = match &self.door {
+                None => None,
+                Some(door) => match door.admit(ip.map(Source::from)) {
+                    Ok(permit) => Some(permit),
+                    Err(refusal) => {
+                        door.note_refusal(&remote, refusal);
+                        let _ = socket.arm_reset();
+                        continue;
+                    }
+                },
+            };
+            return Ok(Incoming { socket, remote, permit });
+        }
+    }
+
+    async fn accept_socket(&self) -> io::Result<(Socket, String, Option<IpAddr>)> {
+        match &self.listener {
+            Listener::Tcp(listener) => {
+                let (socket, from) = listener.accept().await?;
+                Ok((Socket::from(socket), from.to_string(), Some(from.ip())))
+            }
+            Listener::Unix { listener, .. } => {
+                let (socket, _) = listener.accept().await?;
+                let pid = socket.peer_cred().ok().and_then(|credentials| credentials.pid());
+                let remote = pid.map_or_else(|| "unix".to_owned(), |pid| format!("unix:pid={pid}"));
+                Ok((Socket::from(socket), remote, None))
+            }
+        }
     }
 }
+
+/// A connection that was accepted and has proven nothing. Dropping it closes it.
 #[derive(Debug)]
-pub struct Incoming {}
+pub struct Incoming {
+    socket: Socket,
+    remote: String,
+    permit: Option<Permit>,
+}
+
 impl Incoming {
+    /// The peer's address as text; `unix:pid=N` for a Unix socket.
     pub fn remote(&self) -> &str {
-        todo!()
+        &self.remote
     }
+
+    /// The peer's address; `None` for a Unix socket.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
-        todo!()
+        self.socket.remote_addr()
     }
-    pub async fn handshake(self, _tls: &ServerTls) -> Result<Stream, HandshakeError> {
-        todo!()
+
+    /// Shakes hands, within the TLS settings' deadline. The outcome counts for the peer's address.
+    ///
+    /// Cancel safety: dropping the future closes the connection.
+    ///
+    /// # Errors
+    /// [`HandshakeError`], whose text names the certificate that was refused and why.
+    pub async fn handshake(self, tls: &ServerTls) -> Result<Stream, HandshakeError> {
+        let Self { socket, remote, mut permit } = self;
+        let result = tls.accept(socket, &remote).await;
+        if let Some(permit) = &mut permit {
+            permit.outcome = match &result {
+                Ok(_) => Outcome::Authenticated,
+                Err(error) => error.outcome(),
+            };
+        }
+        result.map(|stream| Stream::Tls(Box::new(stream)))
     }
+
+    /// The socket as it is, for a net without TLS. It counts as pending no longer.
     pub fn into_socket(self) -> Socket {
-        todo!()
+        self.socket
+    }
+
+    /// [`Self::into_socket`] as a stream.
+    pub fn into_stream(self) -> Stream {
+        Stream::Plain(self.socket)
     }
 }
+
+/// The gate with what waits before it.
+#[derive(Debug)]
+struct Door {
+    gate: Mutex<Gate>,
+    room: Notify,
+    refused: Mutex<Refused>,
+}
+
+#[derive(Debug, Default)]
+struct Refused {
+    count: u64,
+    told: Option<Instant>,
+}
+
+impl Door {
+    async fn wait_for_room(&self) {
+        loop {
+            // Registered before looking, so that no permit that ends in between is missed.
+            let changed = self.room.notified();
+            if self.gate.lock().has_room() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn admit(self: &Arc<Self>, source: Option<Source>) -> Result<Permit, Refusal> {
+        self.gate.lock().admit(Instant::now().into_std(), source, rand::random())?;
+        Ok(Permit { door: self.clone(), source, outcome: Outcome::Gone })
+    }
+
+    /// One line at once, then at most one every ten seconds with their number: a flood must not become a flood of lines.
+    fn note_refusal(&self, remote: &str, refusal: Refusal) {
+        let mut refused = self.refused.lock();
+        refused.count += 1;
+        let now = Instant::now();
+        if refused.told.is_some_and(|told| now.duration_since(told) < TELL_REFUSALS) {
+            return;
+        }
+        let count = std::mem::take(&mut refused.count);
+        refused.told = Some(now);
+        drop(refused);
+        let text =
+            format!("LIM-601 {count} connections refused before their handshake, last {remote}: {refusal}");
+        sla::event::warn(Area::Conn, &text);
+    }
+}
+
+/// A pending connection's place; told to the gate when dropped.
+#[derive(Debug)]
+struct Permit {
+    door: Arc<Door>,
+    source: Option<Source>,
+    outcome: Outcome,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.door.gate.lock().handle_done(Instant::now().into_std(), self.source, self.outcome);
+        self.door.room.notify_one();
+    }
+}
+
+/// Back-off of an accept loop that the system gives no descriptors.
+#[derive(Debug, Default)]
+struct Pause {
+    current: Duration,
+    told: Option<Instant>,
+}
+
+impl Pause {
+    fn next(&mut self, error: &io::Error) -> Duration {
+        let now = Instant::now();
+        if self.told.is_none_or(|told| now.duration_since(told) >= TELL_RESOURCES) {
+            self.told = Some(now);
+            let text = format!(
+                "RES-701 cannot accept: {error} → raise LimitNOFILE (ulimit -n); new connections wait, running ones \
+                 are unaffected"
+            );
+            sla::event::error(Area::Main, &text);
+        }
+        self.current = (self.current * 2).clamp(PAUSE_MIN, PAUSE_MAX);
+        self.current
+    }
+
+    fn reset(&mut self) {
+        self.current = Duration::ZERO;
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum AcceptFailure {
+    /// This one connection died in the queue.
+    Peer,
+    /// The process or system is out of something; it stays so until something is freed, and accept(2) would spin.
+    Resources,
+    /// The listener is no listener any more.
+    Listener,
+}
+
+/// accept(2): errors of the network that came over the new socket are the peer's.
+fn judge_accept(error: &io::Error) -> AcceptFailure {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => AcceptFailure::Resources,
+        Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK | libc::EOPNOTSUPP | libc::EFAULT) => {
+            AcceptFailure::Listener
+        }
+        _ => AcceptFailure::Peer,
+    }
+}
+
+async fn bind_tcp(net: Net, target: &Target, options: &ListenOptions) -> io::Result<TcpListener> {
+    let address = match &target.host {
+        Host::V4(ip) => SocketAddr::from((*ip, target.port)),
+        Host::V6(ip) => SocketAddr::from((*ip, target.port)),
+        Host::Name(name) => tokio::net::lookup_host((name.as_str(), target.port))
+            .await?
+            .find(|address| net.takes(address))
+            .ok_or_else(|| io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no such address"))?,
+    };
+    match listen_tcp(net, address, options) {
+        // A machine without IPv6: "every address" is every IPv4 address then.
+        Err(error)
+            if error.raw_os_error() == Some(libc::EAFNOSUPPORT)
+                && net == Net::Tcp
+                && address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) =>
+        {
+            listen_tcp(net, SocketAddr::from((Ipv4Addr::UNSPECIFIED, target.port)), options)
+        }
+        result => result,
+    }
+}
+
+fn listen_tcp(net: Net, address: SocketAddr, options: &ListenOptions) -> io::Result<TcpListener> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(net == Net::Tcp6)?;
+    }
+    // A restart must not wait for the old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&SockAddr::from(address))?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+async fn bind_unix(path: &Path, options: &ListenOptions) -> io::Result<(UnixListener, SocketFile)> {
+    remove_stale(path).await?;
+    let socket = socket2::Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    // Linux gives the file the mode of the socket, so it is never open to others, not even for a moment.
+    fchmod(&socket, Mode::from_bits_truncate(options.unix_mode)).map_err(io::Error::from)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile::new(path)?;
+    socket.listen(i32::try_from(options.backlog).unwrap_or(i32::MAX))?;
+    Ok((UnixListener::from_std(std::os::unix::net::UnixListener::from(socket))?, file))
+}
+
+/// A socket file outlives a killed process; it may go if nobody answers on it.
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket is there"));
+        }
+        Ok(_) => {}
+    }
+    match tokio::net::UnixStream::connect(path).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
+    }
+}
+
+/// Removes the file at the end, if it is still the one we made.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    device: u64,
+    inode: u64,
+}
+
+impl SocketFile {
+    fn new(path: &Path) -> io::Result<Self> {
+        let made = std::fs::symlink_metadata(path)?;
+        Ok(Self { path: path.to_owned(), device: made.dev(), inode: made.ino() })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let ours = std::fs::symlink_metadata(&self.path)
+            .is_ok_and(|found| (found.dev(), found.ino()) == (self.device, self.inode));
+        if ours {
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Why an address can't be listened on. `Display` is one line: code, address, cause, what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("NET-210 cannot listen on {address}: {}", explain_bind(.error))]
+pub struct BindError {
+    /// Where.
+    pub address: Address,
+    /// What the system said.
+    #[source]
+    pub error: io::Error,
+}
+
+impl BindError {
+    fn new(address: &Address, error: io::Error) -> Self {
+        Self { address: address.clone(), error }
+    }
+}
+
+fn explain_bind(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "already in use → stop the other program (ss -ltnp shows it) or choose another address".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address → use one of its own (ip address shows them), or 127.0.0.1"
+                .to_owned()
+        }
+        io::ErrorKind::PermissionDenied => {
+            "not permitted → use a port from 1024 up, grant CAP_NET_BIND_SERVICE, or check the folder's mode"
+                .to_owned()
+        }
+        io::ErrorKind::NotFound => "the folder does not exist → make it, or choose another path".to_owned(),
+        io::ErrorKind::AlreadyExists => format!("{error} → choose another path"),
+        _ => format!("{error} → check the address"),
+    }
+}
+
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+const TELL_REFUSALS: Duration = Duration::from_secs(10);
+const TELL_RESOURCES: Duration = Duration::from_secs(60);

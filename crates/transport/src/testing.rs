@@ -1,0 +1,142 @@
+//! Certificates for the tests: an authority, and leaves with one fault each.
+
+use std::fs;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, date_time_ymd,
+};
+
+use crate::tls::TlsFiles;
+
+pub(crate) struct Ca {
+    params: CertificateParams,
+    key: KeyPair,
+    certificate: rcgen::Certificate,
+}
+
+impl Ca {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let key = KeyPair::generate().expect("key");
+        let certificate = params.self_signed(&key).expect("certificate");
+        Self { params, key, certificate }
+    }
+
+    pub(crate) fn der(&self) -> &[u8] {
+        self.certificate.der()
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    pub(crate) fn issue(&self, leaf: &Leaf) -> Issued {
+        let key = KeyPair::generate().expect("key");
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let certificate = leaf.params.signed_by(&key, &issuer).expect("certificate");
+        Issued { certificate, key }
+    }
+}
+
+pub(crate) struct Issued {
+    certificate: rcgen::Certificate,
+    key: KeyPair,
+}
+
+impl Issued {
+    pub(crate) fn der(&self) -> &[u8] {
+        self.certificate.der()
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.certificate.pem()
+    }
+
+    pub(crate) fn key_pem(&self) -> String {
+        self.key.serialize_pem()
+    }
+
+    /// Writes `name.crt`, `name.key` and `ca.crt`, with the modes they should have.
+    pub(crate) fn write(&self, folder: &Path, name: &str, ca: &Ca) -> TlsFiles {
+        let files = TlsFiles {
+            ca: folder.join(format!("{name}.ca.pem")),
+            certificate: folder.join(format!("{name}.crt")),
+            key: folder.join(format!("{name}.key")),
+        };
+        fs::write(&files.ca, ca.pem()).expect("write");
+        fs::write(&files.certificate, self.pem()).expect("write");
+        write_key(&files.key, &self.key_pem());
+        files
+    }
+}
+
+pub(crate) fn write_key(path: &PathBuf, pem: &str) {
+    fs::write(path, pem).expect("write");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("mode");
+}
+
+pub(crate) struct Leaf {
+    params: CertificateParams,
+}
+
+impl Leaf {
+    pub(crate) fn server(name: &str) -> Self {
+        Self::new(name, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    pub(crate) fn client(name: &str) -> Self {
+        Self::new(name, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    pub(crate) fn uri(mut self, uri: &str) -> Self {
+        self.params.subject_alt_names.push(SanType::URI(uri.try_into().expect("uri")));
+        self
+    }
+
+    pub(crate) fn ip(mut self, ip: impl Into<IpAddr>) -> Self {
+        self.params.subject_alt_names.push(SanType::IpAddress(ip.into()));
+        self
+    }
+
+    pub(crate) fn without_names(mut self) -> Self {
+        self.params.subject_alt_names.clear();
+        self
+    }
+
+    pub(crate) fn without_usage(mut self) -> Self {
+        self.params.extended_key_usages.clear();
+        self
+    }
+
+    pub(crate) fn any_usage(mut self) -> Self {
+        self.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any];
+        self
+    }
+
+    pub(crate) fn expired(mut self) -> Self {
+        self.params.not_after = date_time_ymd(2021, 1, 1);
+        self
+    }
+
+    pub(crate) fn not_yet_valid(mut self) -> Self {
+        self.params.not_before = date_time_ymd(2999, 1, 1);
+        self
+    }
+
+    fn new(name: &str, usage: ExtendedKeyUsagePurpose) -> Self {
+        let mut params = CertificateParams::new(vec![name.to_owned()]).expect("name");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![usage];
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(3000, 1, 1);
+        Self { params }
+    }
+}
