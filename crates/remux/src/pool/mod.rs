@@ -31,6 +31,8 @@
 
 mod backoff;
 mod choose;
+#[cfg(feature = "io")]
+pub(crate) mod meter;
 mod slot;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -80,24 +82,13 @@ impl<E: Clone> Pool<E> {
     /// Asks for a connection for one stream. The answer is one [`Action::Use`] or [`Action::Fail`] with this waiter,
     /// at the latest after [`Config::request_timeout`], unless [`Pool::cancel`] comes first.
     pub fn request(&mut self, now: Instant, waiter: Waiter) {
-        self.request_since(now, waiter, now);
+        self.enqueue(now, waiter, now, None);
     }
 
-    /// Like [`Pool::request`] for one that has been waiting since `asked`, because the connection it was given could
-    /// not carry it. It goes to its old place in the queue and has no more time than it had.
-    pub fn request_since(&mut self, now: Instant, waiter: Waiter, asked: Instant) {
-        if self.shut_down {
-            self.actions.push_back(Action::Fail { waiter, error: RequestError::Closed });
-            return;
-        }
-        if self.waiting.len() >= self.config.max_waiting {
-            self.actions.push_back(Action::Fail { waiter, error: RequestError::Limit });
-            return;
-        }
-        let deadline = asked.checked_add(self.config.request_timeout).unwrap_or(asked);
-        let place = self.waiting.partition_point(|other| other.deadline <= deadline);
-        self.waiting.insert(place, Waiting { waiter, deadline });
-        self.balance(now);
+    /// Like [`Pool::request`] for one that asked at `asked` and was refused by the connection `avoid`: it has no more
+    /// time than it had, keeps its place in the queue, and is served by any other connection.
+    pub fn request_again(&mut self, now: Instant, waiter: Waiter, asked: Instant, avoid: Ticket) {
+        self.enqueue(now, waiter, asked, Some(avoid));
     }
 
     /// Forgets a request that was not answered yet; others are not affected.
@@ -120,12 +111,14 @@ impl<E: Clone> Pool<E> {
 
     // What happened.
 
-    /// The connect returned: the connection takes streams. `proof` says what makes the dial good on its wire.
-    pub fn handle_dialled(&mut self, now: Instant, ticket: Ticket, proof: Proof) {
+    /// The connect returned: the connection takes streams. `proof` says what makes the dial good on its wire. False if
+    /// nobody wants the connection any more: close it.
+    pub fn handle_dialled(&mut self, now: Instant, ticket: Ticket, proof: Proof) -> bool {
         let silence_max = self.config.request_timeout;
-        let Some(slot) = self.slots.get_mut(&ticket) else { return };
-        slot.handle_dialled(now, proof, silence_max);
+        let Some(slot) = self.slots.get_mut(&ticket) else { return false };
+        let wanted = slot.handle_dialled(now, proof, silence_max);
         self.balance(now);
+        wanted
     }
 
     /// The connect failed or took too long.
@@ -166,16 +159,17 @@ impl<E: Clone> Pool<E> {
         let Some(slot) = self.slots.get_mut(&ticket) else { return };
         slot.handle_stream_ended(now);
         if slot.is_retiring() && slot.live() == 0 {
-            self.close(ticket);
+            self.close(ticket, CloseReason::Retired);
         }
         self.balance(now);
     }
 
     /// The stream could not even be opened on the connection it was given to: the connection takes no more. Ask
-    /// again with [`Pool::request_since`].
+    /// again with [`Pool::request_again`].
     pub fn handle_open_failed(&mut self, now: Instant, ticket: Ticket) {
         if let Some(slot) = self.slots.get_mut(&ticket) {
             slot.handle_stream_ended(now);
+            slot.broken = true;
         }
         self.handle_draining(now, ticket);
     }
@@ -184,7 +178,7 @@ impl<E: Clone> Pool<E> {
     pub fn handle_draining(&mut self, now: Instant, ticket: Ticket) {
         self.retire(ticket, Announce::Nothing);
         if self.slots.get(&ticket).is_some_and(|slot| slot.is_retiring() && slot.live() == 0) {
-            self.close(ticket);
+            self.close(ticket, CloseReason::Retired);
         }
         self.balance(now);
     }
@@ -230,7 +224,7 @@ impl<E: Clone> Pool<E> {
         let Some(slot) = self.slots.remove(&ticket) else { return };
         if slot.is_dialling() {
             self.fail_dial(now, slot.began, RequestError::Dial(cause));
-        } else if slot.is_unproven(now) && !slot.is_closing() {
+        } else if slot.is_unproven(now) && (slot.broken || !slot.is_closing()) {
             self.fail_dial(now, slot.began, RequestError::Refused(cause));
         }
         self.balance(now);
@@ -276,6 +270,11 @@ impl<E: Clone> Pool<E> {
         slots.map(|(at, due)| (at, due.reason())).chain(request).chain(pause).min_by_key(|(at, _)| *at)
     }
 
+    /// When a dial that nobody waits for may be made after the last one failed; `None` if it did not.
+    pub fn next_dial(&self) -> Option<Instant> {
+        self.backoff.until(false)
+    }
+
     /// Figures for people.
     pub fn stats(&self) -> Stats {
         let mut stats =
@@ -301,15 +300,37 @@ impl<E: Clone> Pool<E> {
 
     // How it decides.
 
+    fn enqueue(&mut self, now: Instant, waiter: Waiter, asked: Instant, avoid: Option<Ticket>) {
+        if self.shut_down {
+            self.actions.push_back(Action::Fail { waiter, error: RequestError::Closed });
+            return;
+        }
+        if self.waiting.len() >= self.config.max_waiting {
+            self.actions.push_back(Action::Fail { waiter, error: RequestError::Limit });
+            return;
+        }
+        let deadline = asked.checked_add(self.config.request_timeout).unwrap_or(asked);
+        let place = self.waiting.partition_point(|other| other.deadline <= deadline);
+        self.waiting.insert(place, Waiting { waiter, deadline, avoid });
+        self.balance(now);
+    }
+
     /// Brings connections and requests together after anything has changed.
     fn balance(&mut self, now: Instant) {
         self.retire_worn(now);
         let mut used = false;
-        while !self.waiting.is_empty() {
-            let Some(ticket) = self.choose(now) else { break };
-            let Some(Waiting { waiter, .. }) = self.waiting.pop_front() else { break };
-            self.put(now, waiter, ticket);
-            used = true;
+        let mut place = 0_usize;
+        while let Some(Waiting { waiter, avoid, .. }) = self.waiting.get(place).copied() {
+            match self.choose(now, avoid) {
+                Some(ticket) => {
+                    self.waiting.remove(place);
+                    self.put(now, waiter, ticket);
+                    used = true;
+                }
+                // Others may use what this one avoids.
+                None if avoid.is_some() => place = place.saturating_add(1),
+                None => break,
+            }
         }
         self.dial_for_requests(now);
         // Only ever in answer to a new stream: a quiet connection that ages must not make the pool redial.
@@ -318,8 +339,9 @@ impl<E: Clone> Pool<E> {
         }
     }
 
-    fn choose(&self, now: Instant) -> Option<Ticket> {
-        let usable = self.slots.iter().filter(|(_, slot)| slot.is_usable(now));
+    fn choose(&self, now: Instant, avoid: Option<Ticket>) -> Option<Ticket> {
+        let usable =
+            self.slots.iter().filter(|(ticket, slot)| Some(**ticket) != avoid && slot.is_usable(now));
         let best = usable.min_by_key(|(ticket, slot)| Rank::of(**ticket, slot, slot.is_unproven(now)));
         best.map(|(ticket, _)| *ticket)
     }
@@ -392,11 +414,11 @@ impl<E: Clone> Pool<E> {
     fn handle_due(&mut self, now: Instant, ticket: Ticket, due: Due) {
         match due {
             Due::Age => self.retire(ticket, Announce::GoAway),
-            Due::Idle => self.close(ticket),
+            Due::Idle => self.close(ticket, CloseReason::Idle),
             Due::Good => self.handle_first_byte(now, ticket),
             Due::Silent => {
                 let began = self.slots.get(&ticket).map_or(now, |slot| slot.began);
-                self.close(ticket);
+                self.close(ticket, CloseReason::Silent);
                 self.fail_dial(now, began, RequestError::Silent);
             }
         }
@@ -418,16 +440,16 @@ impl<E: Clone> Pool<E> {
     fn retire(&mut self, ticket: Ticket, announce: Announce) {
         let Some(slot) = self.slots.get_mut(&ticket) else { return };
         if slot.is_dialling() || (slot.is_open() && slot.live() == 0) {
-            self.close(ticket);
+            self.close(ticket, CloseReason::Retired);
         } else if slot.retire() && announce == Announce::GoAway {
             self.actions.push_back(Action::Drain(ticket));
         }
     }
 
-    fn close(&mut self, ticket: Ticket) {
+    fn close(&mut self, ticket: Ticket, why: CloseReason) {
         let Some(slot) = self.slots.get_mut(&ticket) else { return };
         if slot.close() {
-            self.actions.push_back(Action::Close(ticket));
+            self.actions.push_back(Action::Close { ticket, why });
         }
     }
 }
@@ -444,9 +466,14 @@ pub struct Waiter(pub u64);
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum Action<E> {
-    /// Close the connection now: it has no stream, or they shall end. If it is still being dialled, stop that. Then
+    /// Close the connection now, and with it the streams it may have. If it is still being dialled, stop that. Then
     /// say [`Pool::handle_closed`].
-    Close(Ticket),
+    Close {
+        /// Which one.
+        ticket: Ticket,
+        /// Why.
+        why: CloseReason,
+    },
     /// Connect, then say [`Pool::handle_dialled`] or [`Pool::handle_dial_failed`], within the dial time-out.
     Dial(Ticket),
     /// Tell the peer that no new stream comes (GOAWAY); running streams go on.
@@ -468,6 +495,18 @@ pub enum Action<E> {
         /// Where.
         ticket: Ticket,
     },
+}
+
+/// Why the pool closes a connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// It carried no stream for the idle time.
+    Idle,
+    /// It takes no new streams, and its last one has ended.
+    Retired,
+    /// The peer sent nothing since it was dialled; only then there may be streams.
+    Silent,
 }
 
 /// What makes a dial good.
@@ -612,6 +651,8 @@ pub enum RequestError<E> {
 struct Waiting {
     waiter: Waiter,
     deadline: Instant,
+    /// The connection that refused it.
+    avoid: Option<Ticket>,
 }
 
 /// Whether the peer is told that a connection retires.

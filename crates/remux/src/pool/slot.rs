@@ -28,6 +28,8 @@ pub(super) struct Slot {
     pub(super) began: Instant,
     proven: Proven,
     suspect: bool,
+    /// A stream could not be opened on it: its end is not ours, even if the pool closes it first.
+    pub(super) broken: bool,
     /// The pool asked for a probe since the connection became suspect.
     pub(super) probed: bool,
     limits: Limits,
@@ -48,6 +50,7 @@ impl Slot {
             began: now,
             proven: Proven::Good,
             suspect: false,
+            broken: false,
             probed: false,
             limits,
             opened: 0,
@@ -94,7 +97,8 @@ impl Slot {
 
     /// No byte came when one was due, or it answers again. A new suspicion may be probed anew.
     pub(super) fn set_suspect(&mut self, suspect: bool) {
-        self.suspect = suspect;
+        // A dial has its own time-out.
+        self.suspect = suspect && !self.is_dialling();
         self.probed = false;
     }
 
