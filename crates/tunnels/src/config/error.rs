@@ -26,6 +26,10 @@ impl Error {
         Self { place: place.to_string(), what: what.into(), why: why.into(), fix: fix.into(), exit }
     }
 
+    pub(crate) fn with_exit(self, exit: u8) -> Self {
+        Self { exit, ..self }
+    }
+
     /// Exit code of a program that stops for this: [`USAGE`] or [`CONFIG`].
     pub fn exit_code(&self) -> u8 {
         self.exit

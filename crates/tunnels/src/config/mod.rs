@@ -12,15 +12,25 @@
 
 mod address;
 mod error;
+mod file;
+mod flags;
 mod model;
+mod rules;
+mod secrets;
 mod source;
 mod table;
+mod value;
+mod yaml;
 
-pub use address::{AddressError, Endpoint, Net, NetError};
+// What the parts below already have a type for is used as it is.
+pub use eagersocks::{Reply, Users};
+pub use routing::Grant;
+pub use transport::{Address, Net};
+
 pub use error::{CONFIG, Error, USAGE};
+pub use flags::{Invocation, invoke};
 pub use model::{
-    Alert, Carrier, Client, ClientTls, Grant, Level, Log, LogFormat, PreAuth, Redact, Remux, Reply, Server,
-    ServerTls, Sockets, StreamLimits, User, Wire,
+    Alert, Carrier, Client, ClientTls, Log, Memory, Server, ServerTls, Sockets, StreamLimits, Wire,
 };
 pub use source::Source;
 pub use table::{Kind, Roles, Setting, TABLE, Unit};

@@ -4,12 +4,16 @@
 //! the configuration (no plain transport to another host, no open SOCKS port) are applied while
 //! *reading* one, by [`Client::from_pairs`] or from a file, and not again afterwards.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::address::{Endpoint, Net};
+use eagersocks::{Reply, Users};
+use routing::Grant;
+use sla::Redaction;
+use sla::subscriber::{Format, Level, LogPath, Rotation};
+use transport::{Address, Net};
+
 use super::error::Error;
 use super::source::Source;
 
@@ -29,13 +33,15 @@ pub struct Client {
     /// How long a strict answer may wait for the server's result (`eagersocks.strict.max.sec`).
     pub strict_timeout: Duration,
     /// Who may use the SOCKS port (`client.users.*`); empty = everyone who can reach it.
-    pub users: Vec<User>,
+    pub users: Users,
     /// Local connections at once (`client.conn.max.cnt`); above it accepting pauses.
     pub conn_max: usize,
     /// From accept to a complete request (`client.handshake.max.sec`).
     pub handshake_timeout: Duration,
     /// The pool and its connections (`remux.*`).
-    pub remux: Remux,
+    pub remux: remux::Config,
+    /// What all connections together may hold.
+    pub memory: Memory,
     /// One relayed stream (`stream.*`).
     pub stream: StreamLimits,
     /// How long a stop waits for streams (`drain.max.sec`).
@@ -76,9 +82,13 @@ pub struct Server {
     /// Share of `remux.conn.max.cnt` that one identity may hold, in percent (`server.conn.identity.percent`).
     pub identity_share_percent: u8,
     /// Limits on peers that have not shown a certificate yet (`server.preauth.*`).
-    pub preauth: PreAuth,
+    pub preauth: transport::Limits,
     /// The connections (`remux.*`).
-    pub remux: Remux,
+    pub remux: remux::Config,
+    /// What all connections together may hold.
+    pub memory: Memory,
+    /// From accept to an authenticated connection (`remux.handshake.max.sec`).
+    pub handshake_timeout: Duration,
     /// One relayed stream (`stream.*`).
     pub stream: StreamLimits,
     /// How long a stop waits for streams (`drain.max.sec`).
@@ -147,7 +157,7 @@ pub struct Sockets {
     /// The kind of socket.
     pub net: Net,
     /// Its addresses, at least one, none twice.
-    pub addresses: Vec<Endpoint>,
+    pub addresses: Vec<Address>,
 }
 
 /// What runs on a socket between client and server, below TLS or plain.
@@ -168,15 +178,6 @@ pub enum Wire {
     Remux2,
     /// The seed's.
     Classic,
-}
-
-/// When a SOCKS or CONNECT request is answered (`eagersocks.reply`).
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Reply {
-    /// At once; a failure comes as a reset.
-    Eager,
-    /// With the real result, a round trip later.
-    Strict,
 }
 
 /// The client's side of TLS.
@@ -203,98 +204,13 @@ pub struct ServerTls {
     pub key: PathBuf,
 }
 
-/// Somebody who may use the SOCKS port.
-#[derive(Clone, Eq, PartialEq)]
-pub struct User {
-    /// 1 to 255 bytes.
-    pub name: String,
-    /// 1 to 255 bytes; never printed.
-    pub password: String,
-}
-
-impl std::fmt::Debug for User {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "User({:?}, ***)", self.name)
-    }
-}
-
-/// A range of destinations: network and ports.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Grant {
-    /// The network; no host bits are set.
-    pub network: ipnet::IpNet,
-    /// First and last port, both included; 0 to 65535 when none was named.
-    pub ports: (u16, u16),
-}
-
-impl Grant {
-    /// Whether this address and port fall inside.
-    pub fn contains(&self, address: IpAddr, port: u16) -> bool {
-        self.network.contains(&address) && self.ports.0 <= port && port <= self.ports.1
-    }
-}
-
-/// Pool, connections, credit and abuse limits (`remux.*`).
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Remux {
-    /// A connection older than this takes no new stream (`reuse.max.sec`).
-    pub reuse_max_age: Duration,
-    /// Streams one connection takes in its life (`reuse.max.cnt`).
-    pub reuse_max_count: u32,
-    /// The client closes a connection without a stream after this (`idle.max.sec`).
-    pub idle_max: Duration,
-    /// The server closes a connection without a stream after this (`idle.server.sec`).
-    pub server_idle: Duration,
-    /// Connections at once (`conn.max.cnt`).
-    pub conn_max: usize,
-    /// Dial, TLS and first answer of the server together (`dial.max.sec`).
-    pub dial_timeout: Duration,
-    /// Accept to authenticated connection, one deadline (`handshake.max.sec`).
-    pub handshake_timeout: Duration,
-    /// SETTINGS of the peer after the handshake (`settings.max.sec`).
-    pub settings_timeout: Duration,
-    /// First pause after a failed dial (`backoff.min.msec`).
-    pub backoff_min: Duration,
-    /// Longest pause after failed dials (`backoff.max.sec`).
-    pub backoff_max: Duration,
-    /// Connections given to bulk streams before bulk shares (`bulk.max.cnt`).
-    pub bulk_lanes: usize,
-    /// Silence after which a PING asks, with streams open (`ping.quiet.sec`; 5 s client, 15 s server).
-    pub ping_quiet: Duration,
-    /// Longest wait for its answer (`ping.answer.sec`).
-    pub ping_answer: Duration,
-    /// A peer that takes no byte for this long is gone (`stall.max.sec`; 10 s client, 30 s server).
-    pub stall: Duration,
-    /// Streams open at once on one connection (`stream.max.cnt`).
-    pub streams_max: u32,
-    /// Bytes waiting to be sent on one stream (`stream.send.bytes`).
-    pub send_queue: usize,
-    /// Receive window a stream starts with (`window.start.bytes`).
-    pub window_start: u32,
-    /// Receive window an idle or unread stream shrinks to (`window.min.bytes`).
-    pub window_min: u32,
-    /// Receive window a fast stream grows to (`window.max.bytes`).
-    pub window_max: u32,
-    /// Growth of all windows of one connection (`growth.conn.bytes`).
-    pub growth_connection: u64,
-    /// Growth of all windows of the process (`growth.process.bytes`); `None` = min(RAM/8, 1 GiB).
-    pub growth_process: Option<u64>,
-    /// Promised and buffered bytes of the process (`memory.max.bytes`); `None` = min(RAM/4, 2 GiB).
-    pub memory_max: Option<u64>,
-    /// Classic: bytes one stream may hold unread (`classic.queue.bytes`).
-    pub classic_queue: usize,
-    /// Classic: how long that queue may stay full (`classic.full.sec`).
-    pub classic_full: Duration,
-    /// Stream opens a second by one peer, long run (`open.rate.cnt`).
-    pub open_rate: u32,
-    /// Stream opens at once above that rate (`open.burst.cnt`).
-    pub open_burst: u32,
-    /// Resets a second by or because of one peer, long run (`reset.rate.cnt`).
-    pub reset_rate: u32,
-    /// Resets at once above that rate (`reset.burst.cnt`).
-    pub reset_burst: u32,
-    /// PINGs a second by one peer (`ping.rate.cnt`).
-    pub ping_rate: u32,
+/// Bounds of the whole process, for `remux::Budget`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Memory {
+    /// Growth of all windows together (`remux.growth.process.bytes`); `None` = an eighth of the memory, 1 GiB at most.
+    pub growth: Option<u64>,
+    /// Promised and buffered bytes (`remux.memory.max.bytes`); `None` = half of the memory.
+    pub held: Option<u64>,
 }
 
 /// One relayed stream, on either side.
@@ -306,75 +222,19 @@ pub struct StreamLimits {
     pub half_closed: Duration,
 }
 
-/// Limits on peers that have not shown a certificate yet.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct PreAuth {
-    /// At once, all sources together (`server.preauth.max.cnt`); half of it starts random refusal.
-    pub max: usize,
-    /// At once from one IPv4 address or IPv6 /64 (`server.preauth.source.max.cnt`).
-    pub per_source: usize,
-    /// New connections a second from a source whose handshakes failed (`server.preauth.fail.rate.cnt`).
-    pub fail_rate: u32,
-    /// The same, at once (`server.preauth.fail.burst.cnt`).
-    pub fail_burst: u32,
-}
-
-/// The log.
+/// The log, in the words of `sla::subscriber::Config`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Log {
     /// Lines below this are not written (`sla.log.level`).
     pub level: Level,
-    /// The file (`sla.log.path`); `None` = stderr.
-    pub path: Option<PathBuf>,
-    /// Somebody named the path: not being able to open it is an error, and no reason for stderr.
-    pub path_was_given: bool,
+    /// Where lines go (`sla.log.path`); a path that somebody named must be usable.
+    pub path: LogPath,
     /// Text or JSON (`sla.log.format`).
-    pub format: LogFormat,
-    /// A file is rotated at this size (`sla.log.max.bytes`); `None` = never.
-    pub max_bytes: Option<u64>,
-    /// A file is rotated at this age (`sla.log.max.age.sec`); `None` = never.
-    pub max_age: Option<Duration>,
-    /// Rotated files kept beside the current one (`sla.log.max.files.cnt`).
-    pub max_files: usize,
+    pub format: Format,
+    /// When a file is changed for a new one (`sla.log.max.*`).
+    pub rotation: Rotation,
     /// How destinations are written (`sla.log.redact`).
-    pub redact: Redact,
-}
-
-/// Severity of a log line.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Level {
-    /// Sessions.
-    Debug,
-    /// Connections and sockets.
-    Info,
-    /// May wake someone.
-    Warn,
-    /// Something of ours failed.
-    Error,
-    /// We are about to end.
-    Fatal,
-}
-
-/// How a log line looks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum LogFormat {
-    /// The seed's lines, local time.
-    Text,
-    /// One JSON object a line, UTC.
-    Json,
-}
-
-/// How much of a destination is written.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Redact {
-    /// All of it.
-    Full,
-    /// The registrable part.
-    Domain,
-    /// A hash that is the same for the same name.
-    Hash,
-    /// Nothing.
-    None,
+    pub redaction: Redaction,
 }
 
 /// The DingTalk robot.

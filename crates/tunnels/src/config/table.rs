@@ -6,6 +6,8 @@
 
 use super::Role;
 
+use Kind::{Choice, File, List, Switch, Text, Whole};
+
 /// Every setting, in the order of the manual.
 pub static TABLE: &[Setting] = &[
     // where
@@ -210,14 +212,6 @@ pub static TABLE: &[Setting] = &[
     )
     .example("60"),
     seed("remux.conn.max.cnt", count(1, 1 << 20), "1024", BOTH, "Connections at once").example("1024"),
-    ours(
-        "remux.bulk.max.cnt",
-        count(1, 64),
-        "4",
-        CLIENT,
-        "Connections given to bulk streams; more bulk streams share them. Many take an unfair share of a path",
-    )
-    .example("4"),
     ours("remux.dial.max.sec", seconds(1, HOUR), "10", CLIENT, "Connect, TLS and the server's first answer together")
         .example("10"),
     ours(
@@ -267,10 +261,17 @@ pub static TABLE: &[Setting] = &[
     .by_role("10", "30")
     .example("10"),
     // memory
-    ours("remux.stream.max.cnt", count(1, 1 << 20), "1024", BOTH, "Streams at once on one connection").example("1024"),
+    ours(
+        "remux.stream.max.cnt",
+        count(1, 1 << 20),
+        "256",
+        SERVER,
+        "Streams at once on one connection; more are refused before anything was done for them",
+    )
+    .example("256"),
     ours("remux.stream.send.bytes", bytes(16 << 10, 1 << 30), "262144", BOTH, "Bytes waiting to be sent on one stream")
         .example("262144"),
-    ours("remux.window.start.bytes", bytes(16 << 10, 1 << 30), "262144", BOTH, "Receive window a stream starts with")
+    ours("remux.window.start.bytes", bytes(256 << 10, 1 << 30), "262144", BOTH, "Receive window a stream starts with")
         .example("262144"),
     ours(
         "remux.window.min.bytes",
@@ -307,7 +308,7 @@ pub static TABLE: &[Setting] = &[
     ours(
         "remux.memory.max.bytes",
         bytes(1 << 20, 1 << 40),
-        "a quarter of the memory, 2 GiB at most",
+        "half of the memory",
         BOTH,
         "Promised and buffered bytes of the process; above it new streams are refused",
     )
@@ -315,11 +316,11 @@ pub static TABLE: &[Setting] = &[
     ours(
         "remux.classic.queue.bytes",
         bytes(64 << 10, 1 << 30),
-        "1048576",
+        "262144",
         BOTH,
         "Classic wire, which has no credit: unread bytes of one stream before the connection waits",
     )
-    .example("1048576"),
+    .example("262144"),
     ours(
         "remux.classic.full.sec",
         seconds(1, HOUR),
@@ -329,10 +330,9 @@ pub static TABLE: &[Setting] = &[
     )
     .example("10"),
     // abuse
-    ours("remux.open.rate.cnt", count(1, 1 << 20), "200", SERVER, "Stream opens a second of one connection, long run")
-        .example("200"),
-    ours("remux.open.burst.cnt", count(1, 1 << 20), "1000", SERVER, "Stream opens at once above that rate")
-        .example("1000"),
+    ours("remux.open.rate.cnt", count(1, 1 << 20), "256", SERVER, "Stream opens a second of one connection, long run")
+        .example("256"),
+    ours("remux.open.burst.cnt", count(1, 1 << 20), "64", SERVER, "Stream opens at once above that rate").example("64"),
     ours(
         "remux.reset.rate.cnt",
         count(1, 1 << 20),
@@ -367,15 +367,9 @@ pub static TABLE: &[Setting] = &[
     seed("sla.log.path", Text("FILE"), "/var/log/tunnels.log", BOTH, "The log file; - is stderr").example("tunnels.log"),
     ours("sla.log.format", Choice(&["text", "json"]), "text", BOTH, "The seed's lines in local time, or JSON in UTC")
         .example("json"),
-    ours(
-        "sla.log.max.bytes",
-        bytes(0, 1 << 40),
-        "104857600",
-        BOTH,
-        "A log file is rotated at this size; 0 = never",
-    )
-    .example("104857600"),
-    ours("sla.log.max.age.sec", seconds(0, DECADE), "0", BOTH, "A log file is rotated at this age; 0 = never")
+    ours("sla.log.max.bytes", bytes(0, 1 << 40), "33554432", BOTH, "A log file is rotated at this size; 0 = never")
+        .example("33554432"),
+    ours("sla.log.max.age.sec", seconds(0, DECADE), "604800", BOTH, "A log file is rotated at this age; 0 = never")
         .example("86400"),
     ours("sla.log.max.files.cnt", count(0, 10_000), "10", BOTH, "Rotated files kept").example("10"),
     ours(
@@ -552,6 +546,11 @@ impl Unit {
         }
     }
 
+    /// What stands behind "a whole number".
+    pub(super) fn of(self) -> String {
+        if self == Unit::Count { String::new() } else { format!(" of {}", self.name()) }
+    }
+
     /// How a name with this unit ends.
     pub fn suffix(self) -> &'static str {
         match self {
@@ -575,12 +574,15 @@ pub struct Roles {
 
 /// The name that was meant, if one is near enough to be worth a guess.
 pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let name = name.get(..64).unwrap_or(name);
-    let closest = known.into_iter().map(|known| (distance(name, known), known)).min()?;
-    (closest.0 <= (name.len() / 3).clamp(1, 5)).then_some(closest.1)
+    if name.len() > 64 {
+        return None;
+    }
+    let (distance, closest) = known.into_iter().map(|known| (distance(name, known), known)).min()?;
+    // What they have in common up to a dot is no sign of likeness.
+    let common = name.bytes().zip(closest.bytes()).take_while(|(a, b)| a == b).count();
+    let group = closest.get(..common).and_then(|same| same.rfind('.')).map_or(0, |dot| dot + 1);
+    (distance <= (name.len().saturating_sub(group) / 3).clamp(1, 5)).then_some(closest)
 }
-
-use Kind::{Choice, File, List, Switch, Text, Whole};
 
 const NET: Kind = Choice(&["tcp", "tcp4", "tcp6", "unix"]);
 const BOTH: Roles = Roles { client: true, server: true };

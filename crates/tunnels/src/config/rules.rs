@@ -1,0 +1,526 @@
+//! From settings to a client or a server: the rules that are more than the kind of one value.
+//!
+//! Rules about one value blame the place it was written in; rules about a combination are always the
+//! configuration's fault. No file is opened here but those of users and secrets: certificates are judged
+//! by [`super::check_files`].
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use eagersocks::Reply;
+use remux::Rate;
+use routing::Grant;
+use sla::subscriber::{LogPath, Rotation};
+use transport::{Address, Net};
+
+use super::Role;
+use super::address;
+use super::error::{Error, quote};
+use super::model::{
+    Alert, Carrier, Client, ClientTls, Log, Memory, Server, ServerTls, Sockets, StreamLimits, Wire,
+};
+use super::secrets;
+use super::source::{Origin, Source};
+use super::table::{Kind, Setting, TABLE};
+use super::value::{Complaint, Value};
+
+/// The client that a source describes.
+pub(super) fn client(source: Arc<Source>) -> Result<Client, Error> {
+    let read = &Reader::new(&source);
+    let server = sockets(read, "server.net", "server.addr", Address::to_dial)?;
+    let carrier = carrier(read, &server)?;
+    let listen = sockets(read, "client.net", "client.addr", Address::to_listen)?;
+    let users = secrets::users(read)?;
+    if users.is_empty()
+        && let Some(open) = listen.addresses.iter().find(|address| !address::is_local(address))
+    {
+        let why = format!("{open} would let anyone who can reach this machine use the tunnel");
+        return Err(read.clash(
+            "client.addr",
+            None,
+            why,
+            "use 127.0.0.1, or add client.users; refusing to start",
+        ));
+    }
+    let reply = match read.text("eagersocks.reply").as_str() {
+        "strict" => Reply::Strict,
+        _ => Reply::Eager,
+    };
+    strict_is_possible(read, carrier, reply)?;
+    Ok(Client {
+        tls: if is_plain(read, carrier) { None } else { Some(client_tls(read, &server)?) },
+        listen,
+        server,
+        carrier,
+        reply,
+        strict_timeout: read.seconds("eagersocks.strict.max.sec"),
+        users,
+        conn_max: read.size("client.conn.max.cnt"),
+        handshake_timeout: read.seconds("client.handshake.max.sec"),
+        remux: remux(read, Role::Client)?,
+        memory: memory(read),
+        stream: stream(read),
+        drain: read.seconds("drain.max.sec"),
+        log: log(read)?,
+        alert: alert(read)?,
+        warnings: read.take_warnings(),
+        source: source.clone(),
+    })
+}
+
+/// The server that a source describes.
+pub(super) fn server(source: Arc<Source>) -> Result<Server, Error> {
+    let read = &Reader::new(&source);
+    let listen = sockets(read, "server.net", "server.addr", Address::to_listen)?;
+    let carrier = carrier(read, &listen)?;
+    Ok(Server {
+        tls: if is_plain(read, carrier) { None } else { Some(server_tls(read)?) },
+        listen,
+        carrier,
+        allow: grants(read, "server.allow")?,
+        deny: grants(read, "server.deny")?,
+        dial_timeout: read.seconds("server.dial.max.sec"),
+        dials_per_identity: read.size("server.dial.identity.max.cnt"),
+        dials_per_target: read.size("server.dial.target.max.cnt"),
+        streams_per_identity: read.size("server.stream.identity.max.cnt"),
+        streams_max: read.size("server.stream.max.cnt"),
+        identity_share_percent: u8::try_from(read.whole("server.conn.identity.percent")).unwrap_or(100),
+        preauth: preauth(read),
+        remux: remux(read, Role::Server)?,
+        memory: memory(read),
+        handshake_timeout: read.seconds("remux.handshake.max.sec"),
+        stream: stream(read),
+        drain: read.seconds("drain.max.sec"),
+        log: log(read)?,
+        alert: alert(read)?,
+        warnings: read.take_warnings(),
+        source: source.clone(),
+    })
+}
+
+type ParseAddress = fn(Net, &str) -> Result<Address, transport::AddressError>;
+
+fn sockets(read: &Reader<'_>, net: &str, addr: &str, parse: ParseAddress) -> Result<Sockets, Error> {
+    let net: Net = read.parse(net)?;
+    let texts = match read.value(addr) {
+        Some(Value::List(items)) => items,
+        Some(Value::Text(one)) if !one.is_empty() => vec![one],
+        _ => Vec::new(),
+    };
+    let mut addresses: Vec<Address> = Vec::new();
+    let bad = |item: usize, error: &str| {
+        let complaint = Complaint::from_message(error);
+        let item = (texts.len() > 1).then_some(item);
+        let what = texts.get(item.unwrap_or(0)).map_or_else(String::new, |text| format!("{}: ", quote(text)));
+        read.bad_value(addr, item, format!("{what}{}", complaint.why), complaint.fix)
+    };
+    if texts.is_empty() {
+        // The message of the parser knows what an address of this net looks like.
+        let error = parse(net, "").err().map_or_else(String::new, |error| error.to_string());
+        return Err(bad(0, &error));
+    }
+    for (item, text) in texts.iter().enumerate() {
+        let address = parse(net, text).map_err(|error| bad(item, &error.to_string()))?;
+        if let Address::Host(target) = &address
+            && target.port == 0
+            && !matches!(read.origin(addr), Origin::Code)
+        {
+            return Err(bad(
+                item,
+                "port 0 means any free port, which nobody could find → write a port from 1 to 65535",
+            ));
+        }
+        let address = match address {
+            Address::Unix(path) => Address::Unix(read.resolved(addr, &path)),
+            host => host,
+        };
+        if let Some(other) = addresses.iter().find(|other| address::overlap(other, &address)) {
+            let shown = quote(&other.to_string());
+            return Err(bad(
+                item,
+                &format!("the same place is listed already, as {shown} → keep one of them"),
+            ));
+        }
+        addresses.push(address);
+    }
+    Ok(Sockets { net, addresses })
+}
+
+/// What runs on the sockets between client and server, and whether it may.
+fn carrier(read: &Reader<'_>, server: &Sockets) -> Result<Carrier, Error> {
+    for name in ["remux.net", "eagersocks.net"] {
+        let value = read.text(name);
+        if !["tls", "remux", server.net.as_str()].contains(&value.as_str()) {
+            let why = format!("{value} is not the socket that server.net names ({})", server.net);
+            return Err(read.clash(
+                name,
+                None,
+                why,
+                format!("write tls, or {}, or change server.net", server.net),
+            ));
+        }
+    }
+    let wire = match read.text("remux.wire").as_str() {
+        "classic" => Wire::Classic,
+        "remux2" => Wire::Remux2,
+        _ => Wire::Auto,
+    };
+    let carrier = if read.text("eagersocks.net") == "remux" { Carrier::Remux(wire) } else { Carrier::Eager };
+    if is_plain(read, carrier)
+        && !read.switch("remux.insecure")
+        && let Some(remote) = server.addresses.iter().find(|address| !address::is_local(address))
+    {
+        let name = if carrier == Carrier::Eager { "eagersocks.net" } else { "remux.net" };
+        let why =
+            format!("without TLS everybody on the path to {remote} could read, change and use the tunnel");
+        let fix = "write tls, use loopback or a unix socket, or set remux.insecure if you mean it";
+        return Err(read.clash(name, None, why, fix));
+    }
+    Ok(carrier)
+}
+
+fn is_plain(read: &Reader<'_>, carrier: Carrier) -> bool {
+    let name = if carrier == Carrier::Eager { "eagersocks.net" } else { "remux.net" };
+    read.text(name) != "tls"
+}
+
+fn strict_is_possible(read: &Reader<'_>, carrier: Carrier, reply: Reply) -> Result<(), Error> {
+    let why = match (carrier, reply) {
+        (Carrier::Remux(Wire::Classic), Reply::Strict) => "the classic wire carries no result of a dial",
+        (Carrier::Eager, Reply::Strict) => "a request without remux gets no result of its dial",
+        _ => return Ok(()),
+    };
+    Err(read.clash("eagersocks.reply", None, why, "use eagersocks.reply: eager, or the remux2 wire"))
+}
+
+fn client_tls(read: &Reader<'_>, server: &Sockets) -> Result<ClientTls, Error> {
+    let server_name = Some(read.text("tls.server.name")).filter(|name| !name.is_empty());
+    if let Some(name) = &server_name {
+        check_server_name(read, name)?;
+    } else if server.net == Net::Unix {
+        let why = "a unix socket has no host name that the server's certificate could carry";
+        return Err(read.clash(
+            "tls.server.name",
+            None,
+            why,
+            "set tls.server.name to a name in the certificate",
+        ));
+    }
+    let ca = if read.text("tls.server.ca").is_empty() { "tls.client.ca" } else { "tls.server.ca" };
+    Ok(ClientTls {
+        server_ca: read.file(ca, "the CA that the server's certificate chains to")?,
+        cert: read.file("tls.client.cert", "the certificate this client shows")?,
+        key: read.file("tls.client.key", "the key of its certificate")?,
+        server_name,
+    })
+}
+
+fn server_tls(read: &Reader<'_>) -> Result<ServerTls, Error> {
+    Ok(ServerTls {
+        client_ca: read.file("tls.client.ca", "the CA that clients' certificates chain to")?,
+        cert: read.file("tls.server.cert", "the certificate this server shows")?,
+        key: read.file("tls.server.key", "the key of its certificate")?,
+    })
+}
+
+fn check_server_name(read: &Reader<'_>, name: &str) -> Result<(), Error> {
+    if name.parse::<IpAddr>().is_ok() || framing::Name::new(name).is_some() {
+        return Ok(());
+    }
+    let why = format!("{} is neither a host name nor an address", quote(name));
+    Err(read.bad_value(
+        "tls.server.name",
+        None,
+        why,
+        "write it without a port, as it stands in the certificate",
+    ))
+}
+
+fn grants(read: &Reader<'_>, name: &str) -> Result<Vec<Grant>, Error> {
+    let parse = |(item, text): (usize, String)| {
+        text.parse::<Grant>().map_err(|error| {
+            let complaint = Complaint::from_message(&error.to_string());
+            read.bad_value(name, Some(item), complaint.why, complaint.fix)
+        })
+    };
+    read.list(name).into_iter().enumerate().map(parse).collect()
+}
+
+fn remux(read: &Reader<'_>, role: Role) -> Result<remux::Config, Error> {
+    let mut config = remux::Config {
+        reuse_max_age: read.seconds("remux.reuse.max.sec"),
+        reuse_max_count: read.count("remux.reuse.max.cnt"),
+        idle_max: read.seconds("remux.idle.max.sec"),
+        conn_max: read.size("remux.conn.max.cnt"),
+        ..remux::Config::default()
+    };
+    let session = &mut config.session;
+    session.window.initial = read.count("remux.window.start.bytes");
+    session.window.min = read.count("remux.window.min.bytes");
+    session.window.max = read.count("remux.window.max.bytes");
+    session.window.growth = read.whole("remux.growth.conn.bytes");
+    session.sending.queue = read.size("remux.stream.send.bytes");
+    session.liveness.answer_max = read.seconds("remux.ping.answer.sec");
+    session.liveness.answer_min = session.liveness.answer_min.min(session.liveness.answer_max);
+    session.liveness.stall = read.seconds("remux.stall.max.sec");
+    session.classic.queue = read.size("remux.classic.queue.bytes");
+    session.classic.full = read.seconds("remux.classic.full.sec");
+    let quiet = read.seconds("remux.ping.quiet.sec");
+    session.liveness.ping_quiet = session.liveness.ping_quiet.max(quiet);
+    if role == Role::Client {
+        session.liveness.ping_client = quiet;
+        config.dial_timeout = read.seconds("remux.dial.max.sec");
+        config.backoff_min = Duration::from_millis(read.whole("remux.backoff.min.msec"));
+        config.backoff_max = read.seconds("remux.backoff.max.sec");
+    } else {
+        session.liveness.ping_server = quiet;
+        session.liveness.settings = read.seconds("remux.settings.max.sec");
+        session.server_idle = read.seconds("remux.idle.server.sec");
+        session.limits.max_streams = Some(read.count("remux.stream.max.cnt"));
+        session.limits.opens =
+            Rate::per_second(read.count("remux.open.burst.cnt"), read.count("remux.open.rate.cnt"));
+        session.limits.resets =
+            Rate::per_second(read.count("remux.reset.burst.cnt"), read.count("remux.reset.rate.cnt"));
+        let pings = read.count("remux.ping.rate.cnt");
+        session.limits.pings = Rate::per_second(pings.saturating_mul(2), pings);
+        // The seed's defaults are the client's to keep; only what this server was told does it ask of others.
+        session.announce.max_age = read.is_given("remux.reuse.max.sec").then_some(config.reuse_max_age);
+        session.announce.max_reuse = read.is_given("remux.reuse.max.cnt").then_some(config.reuse_max_count);
+    }
+    let window = &config.session.window;
+    for (name, low, high, order) in [
+        ("remux.window.min.bytes", window.min, window.initial, "at most remux.window.start.bytes"),
+        ("remux.window.max.bytes", window.initial, window.max, "at least remux.window.start.bytes"),
+    ] {
+        if low > high {
+            return Err(read.clash(
+                name,
+                None,
+                "a window would start outside of its bounds",
+                format!("make it {order}"),
+            ));
+        }
+    }
+    if config.backoff_min > config.backoff_max {
+        let why = "the first pause is longer than the longest";
+        return Err(read.clash("remux.backoff.min.msec", None, why, "make it at most remux.backoff.max.sec"));
+    }
+    Ok(config)
+}
+
+fn preauth(read: &Reader<'_>) -> transport::Limits {
+    let pending = read.size("server.preauth.max.cnt");
+    transport::Limits {
+        pending,
+        refuse_from: pending.div_ceil(2),
+        pending_per_source: read.size("server.preauth.source.max.cnt"),
+        rate: read.count("server.preauth.fail.rate.cnt"),
+        burst: read.count("server.preauth.fail.burst.cnt"),
+        ..transport::Limits::default()
+    }
+}
+
+fn memory(read: &Reader<'_>) -> Memory {
+    Memory { growth: read.maybe("remux.growth.process.bytes"), held: read.maybe("remux.memory.max.bytes") }
+}
+
+fn stream(read: &Reader<'_>) -> StreamLimits {
+    StreamLimits {
+        idle: read.seconds("stream.idle.max.sec"),
+        half_closed: read.seconds("stream.half.max.sec"),
+    }
+}
+
+fn log(read: &Reader<'_>) -> Result<Log, Error> {
+    const PATH: &str = "sla.log.path";
+    let path = match read.text(PATH) {
+        _ if !read.is_given(PATH) => LogPath::Default,
+        path => match LogPath::from(path.as_str()) {
+            LogPath::File(path) => LogPath::File(read.resolved(PATH, &path)),
+            other => other,
+        },
+    };
+    Ok(Log {
+        level: read.parse("sla.log.level")?,
+        path,
+        format: read.parse("sla.log.format")?,
+        rotation: Rotation {
+            max_bytes: read.whole("sla.log.max.bytes"),
+            max_age: read.seconds("sla.log.max.age.sec"),
+            max_files: read.count("sla.log.max.files.cnt"),
+        },
+        redaction: read.parse("sla.log.redact")?,
+    })
+}
+
+fn alert(read: &Reader<'_>) -> Result<Option<Alert>, Error> {
+    let url = read.text("sla.dingtalk.url");
+    if !url_is_safe(&url) {
+        let why = format!("{} is neither https nor plain http to loopback", quote(&url));
+        let fix = "write https://host/path; a token must not travel in the clear";
+        return Err(read.bad_value("sla.dingtalk.url", None, why, fix));
+    }
+    let secret = secrets::secret(read, "sla.dingtalk.secret")?;
+    match secrets::secret(read, "sla.dingtalk.token")? {
+        Some(token) => Ok(Some(Alert { token, secret, url })),
+        None if secret.is_some() => {
+            let why = "there is a secret but no sla.dingtalk.token";
+            Err(read.clash("sla.dingtalk.secret", None, why, "add the robot's token, or delete the secret"))
+        }
+        None => Ok(None),
+    }
+}
+
+fn url_is_safe(url: &str) -> bool {
+    if !url.is_ascii() || url.contains(|c: char| c.is_ascii_control() || c == ' ') {
+        return false;
+    }
+    if let Some(rest) = url.strip_prefix("https://") {
+        return !rest.is_empty() && !rest.starts_with('/');
+    }
+    let Some(rest) = url.strip_prefix("http://") else { return false };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let with_port = if authority.contains("]:") || (!authority.contains(']') && authority.contains(':')) {
+        authority.to_owned()
+    } else {
+        format!("{authority}:80")
+    };
+    Address::to_dial(Net::Tcp, &with_port).is_ok_and(|address| address::is_local(&address))
+}
+
+/// Looks settings up by name and turns them into what the model wants.
+pub(super) struct Reader<'a> {
+    source: &'a Source,
+    warnings: RefCell<Vec<String>>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(source: &'a Source) -> Self {
+        Self { source, warnings: RefCell::default() }
+    }
+
+    pub(super) fn text(&self, name: &str) -> String {
+        match self.value(name) {
+            Some(Value::Text(text)) => text,
+            _ => String::new(),
+        }
+    }
+
+    pub(super) fn list(&self, name: &str) -> Vec<String> {
+        match self.value(name) {
+            Some(Value::List(items)) => items,
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn origin(&self, name: &str) -> Origin<'a> {
+        self.source.value(self.setting(name)).1
+    }
+
+    /// A path as it is meant: relative ones in a file start at that file.
+    pub(super) fn resolved(&self, name: &str, path: &Path) -> PathBuf {
+        match self.origin(name) {
+            Origin::File { file, .. } => file.folder().join(path),
+            _ => path.to_owned(),
+        }
+    }
+
+    pub(super) fn bad_value(
+        &self,
+        name: &str,
+        item: Option<usize>,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Error {
+        self.source.bad_value(self.setting(name), item, why, fix)
+    }
+
+    pub(super) fn clash(
+        &self,
+        name: &str,
+        item: Option<usize>,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Error {
+        self.source.clash(self.setting(name), item, why, fix)
+    }
+
+    pub(super) fn file_open_to_others(&self) -> Option<(&Path, u32)> {
+        self.source.file_open_to_others()
+    }
+
+    pub(super) fn warn(&self, warning: String) {
+        self.warnings.borrow_mut().push(warning);
+    }
+
+    fn take_warnings(&self) -> Vec<String> {
+        self.warnings.take()
+    }
+
+    /// The row; a name that is not in the table is a slip of ours, which the tests find.
+    fn setting(&self, name: &str) -> &'static Setting {
+        debug_assert!(Setting::find(name).is_some(), "{name} is not in the table");
+        Setting::find(name).unwrap_or(&TABLE[0])
+    }
+
+    fn value(&self, name: &str) -> Option<Value> {
+        self.source.value(self.setting(name)).0
+    }
+
+    fn is_given(&self, name: &str) -> bool {
+        !matches!(self.origin(name), Origin::Default)
+    }
+
+    fn parse<T: FromStr<Err: std::fmt::Display>>(&self, name: &str) -> Result<T, Error> {
+        self.text(name).parse().map_err(|error: T::Err| {
+            let complaint = Complaint::from_message(&error.to_string());
+            self.bad_value(name, None, complaint.why, complaint.fix)
+        })
+    }
+
+    fn switch(&self, name: &str) -> bool {
+        self.value(name) == Some(Value::Switch(true))
+    }
+
+    fn whole(&self, name: &str) -> u64 {
+        self.maybe(name).unwrap_or(0)
+    }
+
+    fn maybe(&self, name: &str) -> Option<u64> {
+        match self.value(name) {
+            Some(Value::Whole(number)) => Some(number),
+            _ => None,
+        }
+    }
+
+    fn count(&self, name: &str) -> u32 {
+        u32::try_from(self.whole(name)).unwrap_or(u32::MAX)
+    }
+
+    fn size(&self, name: &str) -> usize {
+        usize::try_from(self.whole(name)).unwrap_or(usize::MAX)
+    }
+
+    fn seconds(&self, name: &str) -> Duration {
+        Duration::from_secs(self.whole(name))
+    }
+
+    /// The path of a file that must be named.
+    fn file(&self, name: &str, what: &str) -> Result<PathBuf, Error> {
+        let path = self.text(name);
+        if path.is_empty() {
+            debug_assert!(matches!(self.setting(name).kind, Kind::File));
+            let fix = "name the PEM file; tunnels init makes certificates for both ends";
+            return Err(self.bad_value(name, None, format!("no file is named for {what}"), fix));
+        }
+        Ok(self.resolved(name, Path::new(&path)))
+    }
+}
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;
