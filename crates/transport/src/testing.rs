@@ -63,7 +63,11 @@ impl Issued {
         self.key.serialize_pem()
     }
 
-    /// Writes `name.crt`, `name.key` and `ca.crt`, with the modes they should have.
+    pub(crate) fn key_der(&self) -> Vec<u8> {
+        self.key.serialize_der()
+    }
+
+    /// Writes `name.crt`, `name.key` and `name.ca.pem` (of `ca`, whom it trusts), with the modes they should have.
     pub(crate) fn write(&self, folder: &Path, name: &str, ca: &Ca) -> TlsFiles {
         let files = TlsFiles {
             ca: folder.join(format!("{name}.ca.pem")),

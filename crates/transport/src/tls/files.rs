@@ -55,6 +55,30 @@ impl Material {
         let chain = read_certificates(&files.certificate)?;
         let key = load_key(&files.key)?;
         let own = judge_own(&files.certificate, &chain, role, now)?;
+        let trust = Arc::new(Trust { file: files.ca.clone(), authorities });
+        Self::new(files, chain, key, own, Arc::new(roots), trust, provider)
+    }
+
+    /// Without judging our own certificate.
+    #[cfg(test)]
+    pub(super) fn load_unjudged(files: &TlsFiles, provider: &CryptoProvider) -> Result<Self, LoadError> {
+        let (roots, authorities) = load_authorities(&files.ca)?;
+        let chain = read_certificates(&files.certificate)?;
+        let key = load_key(&files.key)?;
+        let own = chain[0].1.clone();
+        let trust = Arc::new(Trust { file: files.ca.clone(), authorities });
+        Self::new(files, chain, key, own, Arc::new(roots), trust, provider)
+    }
+
+    fn new(
+        files: &TlsFiles,
+        chain: Vec<(CertificateDer<'static>, Certificate)>,
+        key: PrivateKeyDer<'static>,
+        own: Certificate,
+        roots: Arc<RootCertStore>,
+        trust: Arc<Trust>,
+        provider: &CryptoProvider,
+    ) -> Result<Self, LoadError> {
         let chain = chain.into_iter().map(|(der, _)| der).collect();
         let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
@@ -62,8 +86,7 @@ impl Material {
             }
             error => LoadError::new(&files.key, LoadFault::Key { reason: error.to_string() }),
         })?;
-        let trust = Arc::new(Trust { file: files.ca.clone(), authorities });
-        Ok(Self { own: Arc::new(own), key: Arc::new(key), roots: Arc::new(roots), trust })
+        Ok(Self { own: Arc::new(own), key: Arc::new(key), roots, trust })
     }
 }
 
