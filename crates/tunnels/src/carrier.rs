@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
-use remux::{Batch, BufStream, ByteStream, Connected, PathInfo, PeerFacts, Probe, Records};
-use transport::{Address, Explainer, Net, Stream};
+use remux::session::{Batch, PathInfo};
+use remux::{BufStream, ByteStream, Connected, PeerFacts, Probe, Records};
+use transport::{Explainer, Stream};
 
 use crate::config;
 
@@ -114,16 +115,4 @@ impl Probe for SocketProbe {
     fn set_notsent_lowat(&self, bytes: u32) {
         self.0.set_notsent_lowat(bytes);
     }
-}
-
-/// The transport's addresses of configured sockets.
-pub(crate) fn addresses(sockets: &config::Sockets) -> (Net, Vec<Address>) {
-    let net = match sockets.net {
-        config::Net::Tcp => Net::Tcp,
-        config::Net::Tcp4 => Net::Tcp4,
-        config::Net::Tcp6 => Net::Tcp6,
-        config::Net::Unix => Net::Unix,
-    };
-    let _ = &sockets.addresses;
-    (net, Vec::new())
 }

@@ -11,24 +11,25 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use eagersocks::{Gate, HandshakeError, Request, Users};
-use sla::event::{self, Access, Area, Role, Sock};
+use eagersocks::{Gate, HandshakeError, Request};
+use sla::event::{self, Access, Role, Sock};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use transport::{Acceptor, ClientTls, ListenOptions, Socket, SocketOptions};
+use transport::{ClientTls, ListenOptions, Socket};
 
+use crate::listen::Door;
 use crate::outbound::{Opened, Outbound};
 use crate::relay::{Broken, Muxed, Plain, Quiet, Report, relay};
 use crate::shutdown::{Phase, Shutdown};
-use crate::{Error, carrier, config};
+use crate::{Error, config, tasks};
 
 /// A client that listens but does not serve yet.
 ///
 /// Dropping it closes the listener.
 pub struct Client {
-    acceptor: Acceptor,
+    door: Door,
     inner: Arc<Inner>,
 }
 
@@ -54,18 +55,16 @@ impl Client {
     /// A certificate that can't be used, or an address that can't be listened on. Nothing is left behind.
     pub async fn bind(config: config::Client) -> Result<Self, Error> {
         let (outbound, tls) = Outbound::new(&config)?;
-        let (net, addresses) = carrier::addresses(&config.listen);
-        let options = ListenOptions { socket: SocketOptions::default(), limits: None, ..ListenOptions::default() };
-        let acceptor = Acceptor::bind(net, &addresses, options).await?;
-        let front = front(&config)?;
+        let door = Door::open(&config.listen, &ListenOptions::default()).await?;
+        let front = front(&config);
         let slots = Arc::new(Semaphore::new(config.conn_max));
         let inner = Inner { front: ArcSwap::from_pointee(front), gate: Gate::new(), outbound, tls, slots, config };
-        Ok(Self { acceptor, inner: Arc::new(inner) })
+        Ok(Self { door, inner: Arc::new(inner) })
     }
 
     /// Where applications connect, with the real port where 0 was asked for.
     pub fn address(&self) -> String {
-        self.acceptor.local()
+        self.door.local()
     }
 
     /// A handle that renews users and certificates while the client serves.
@@ -78,19 +77,19 @@ impl Client {
     ///
     /// Cancel safety: dropping the future resets every flow.
     pub async fn serve(self, shutdown: Shutdown) {
-        let Self { acceptor, inner } = self;
-        event::listening(Role::Client, inner.config.listen.net.name(), &acceptor.local());
+        let Self { door, inner } = self;
+        event::listening(Role::Client, inner.config.listen.net.as_str(), &door.local());
         let mut flows = JoinSet::new();
         loop {
             // Above the limit nothing is accepted: the kernel's backlog holds the rest.
             let accepted = async {
                 let slot = inner.slots.clone().acquire_owned().await;
-                (slot, acceptor.accept().await)
+                (slot, door.accept().await)
             };
             tokio::select! {
                 biased;
                 () = shutdown.reached(Phase::Draining) => break,
-                Some(ended) = flows.join_next() => crate::tasks::note_panic("flow", ended),
+                Some(ended) = flows.join_next() => tasks::note_panic("flow", ended),
                 (slot, incoming) = accepted => match incoming {
                     Ok(incoming) => {
                         let inner = inner.clone();
@@ -101,15 +100,15 @@ impl Client {
                             flow(&inner, incoming.into_socket(), peer, source).await;
                         });
                     }
-                    Err(error) => event::accept_failed(&acceptor.local(), &error.to_string()),
+                    Err(error) => event::accept_failed(&door.local(), &error.to_string()),
                 },
             }
         }
-        drop(acceptor);
+        drop(door);
         let limit = inner.config.drain;
         event::draining(Role::Client, flows.len() as u64, limit);
-        crate::tasks::drain(&mut flows, limit, &shutdown, "flow").await;
-        inner.outbound.drain(crate::tasks::GOODBYE).await;
+        tasks::drain(&mut flows, limit, &shutdown, "flow").await;
+        inner.outbound.drain(tasks::GOODBYE).await;
         event::stopped(Role::Client, "asked to");
     }
 
@@ -140,24 +139,21 @@ impl Reloader {
     /// What is wrong with the new ones; the old ones stay in use.
     pub fn reload(&self) -> Result<(), Error> {
         let fresh = self.0.config.reload()?;
-        let front = front(&fresh)?;
         if let Some(tls) = &self.0.tls {
             tls.reload()?;
         }
-        self.0.front.store(Arc::new(front));
+        self.0.front.store(Arc::new(front(&fresh)));
         Ok(())
     }
 }
 
-fn front(config: &config::Client) -> Result<eagersocks::Config, Error> {
-    let users = config.users.iter().map(|user| (user.name.clone(), eagersocks::Password::new(user.password.clone())));
-    // The configuration has judged each name and password already.
-    let users = Users::new(users).map_err(|error| std::io::Error::other(error.to_string()))?;
-    let reply = match config.reply {
-        config::Reply::Eager => eagersocks::Reply::Eager,
-        config::Reply::Strict => eagersocks::Reply::Strict,
-    };
-    Ok(eagersocks::Config { reply, users, deadline: config.handshake_timeout, ..eagersocks::Config::default() })
+fn front(config: &config::Client) -> eagersocks::Config {
+    eagersocks::Config {
+        reply: config.reply,
+        users: config.users.clone(),
+        deadline: config.handshake_timeout,
+        ..eagersocks::Config::default()
+    }
 }
 
 /// One application connection, from its first byte to its access line.
@@ -236,7 +232,7 @@ async fn answer_failure(mut socket: Socket, request: &Request, failure: &Broken)
         socket.shutdown().await
     };
     // Whoever has gone away meanwhile misses nothing.
-    let _ = timeout(crate::tasks::GOODBYE, sent).await;
+    let _ = timeout(tasks::GOODBYE, sent).await;
 }
 
 fn refused(peer: &str, error: &HandshakeError) {
@@ -300,6 +296,5 @@ impl Story {
         {
             event::target_failed(&self.target, &broken.text);
         }
-        let _ = Area::Main;
     }
 }

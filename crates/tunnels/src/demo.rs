@@ -41,7 +41,7 @@ pub fn demo(mut out: impl Write) -> Result<(), Error> {
         let log = log::start(&client.log, None)?;
         let client = Client::bind(client).await?;
         let shutdown = Shutdown::new();
-        let _signals = run::signals(&shutdown, || Ok(()))?;
+        let _signals = run::signals(&shutdown, &log, || Ok(()))?;
         tell(&mut out, &address, &client.address());
         tokio::join!(client.serve(shutdown.clone()), server.serve(shutdown));
         log.finish().await;

@@ -13,10 +13,11 @@ use routing::{Acl, Permitted};
 use sla::event;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
-use transport::{DialOptions, Socket, SocketOptions};
+use transport::{ConnectErrorKind, DialOptions, Socket};
 
+use crate::config;
+use crate::outbound::socket_address;
 use crate::relay::Broken;
-use crate::{config, convert};
 
 /// Dials destinations within the policy and the limits on dials in progress.
 pub(crate) struct Destinations {
@@ -68,12 +69,9 @@ impl Destinations {
         let found = timeout_at(deadline, resolve(target, place.clone())).await;
         let found = found.map_err(|_| Broken::new("timeout", Code::DNS_FAIL, late("the name service").text))??;
         let permitted = self.judge(identity, target, &found)?;
-        let options = DialOptions {
-            total: deadline.saturating_duration_since(Instant::now()),
-            socket: SocketOptions::default(),
-            ..DialOptions::default()
-        };
-        let addresses: Vec<SocketAddr> = permitted.iter().map(Permitted::address).collect();
+        let left = deadline.saturating_duration_since(Instant::now());
+        let options = DialOptions { total: left, ..DialOptions::default() };
+        let addresses: Vec<SocketAddr> = permitted.into_iter().map(Permitted::address).collect();
         let socket = transport::connect(target, &addresses, &options).await;
         let socket = socket.map_err(|error| Broken::new("refused", code_of(&error), error.to_string()))?;
         // A dead process must never look like a clean end to the destination.
@@ -125,7 +123,7 @@ impl Drop for Turn<'_> {
 /// The addresses of a target, by the system's name service. `place` is held until the look-up has really ended, as a
 /// cancelled one goes on in its thread.
 async fn resolve(target: &Target, place: Arc<OwnedSemaphorePermit>) -> Result<Vec<SocketAddr>, Broken> {
-    if let Some(address) = convert::socket_address(target) {
+    if let Some(address) = socket_address(target) {
         return Ok(vec![address]);
     }
     let Host::Name(name) = &target.host else { return Ok(Vec::new()) };
@@ -156,12 +154,11 @@ fn dns_code(error: &io::Error) -> Code {
 
 fn code_of(error: &transport::ConnectError) -> Code {
     match error.kind() {
-        io::ErrorKind::ConnectionRefused => Code::DEST_REFUSED,
-        io::ErrorKind::HostUnreachable => Code::HOST_UNREACHABLE,
-        io::ErrorKind::NetworkUnreachable => Code::NET_UNREACHABLE,
-        io::ErrorKind::TimedOut => Code::DIAL_TIMEOUT,
-        io::ErrorKind::ConnectionReset => Code::DEST_RESET,
-        _ => Code::SERVER_ERROR,
+        ConnectErrorKind::Refused => Code::DEST_REFUSED,
+        ConnectErrorKind::Unreachable => Code::HOST_UNREACHABLE,
+        ConnectErrorKind::TimedOut => Code::DIAL_TIMEOUT,
+        ConnectErrorKind::Name => Code::DNS_FAIL,
+        ConnectErrorKind::Local | ConnectErrorKind::Handshake => Code::SERVER_ERROR,
     }
 }
 

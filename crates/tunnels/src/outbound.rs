@@ -1,15 +1,18 @@
 //! How a client reaches its server with a request: a stream of the pool, or a connection of its own.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use framing::Target;
-use framing::remux2::{Code, Command};
-use remux::{ConnectError, Connected, Dialer, Open};
-use transport::{ClientTls, Connector, DialOptions, SocketOptions, Stream, TlsFiles, TlsSettings};
+use framing::remux2::Code;
+use framing::{Host, Target};
+use remux::session::Open;
+use remux::{ConnectError, Connected, Dialer};
+use eagersocks::Reply;
+use transport::{ClientTls, Connector, DialOptions, Stream, TlsFiles, TlsSettings};
 
 use crate::relay::{Broken, stream_broken};
-use crate::{Error, carrier, config, convert};
+use crate::{Error, carrier, config};
 
 /// The way to the server.
 pub(crate) enum Outbound {
@@ -32,19 +35,17 @@ impl Outbound {
             Some(tls) => Some(Arc::new(ClientTls::load(tls_settings(config, tls))?)),
             None => None,
         };
-        let (net, addresses) = carrier::addresses(&config.server);
-        let options = DialOptions {
-            total: config.remux.dial_timeout,
-            socket: SocketOptions::tunnel_client(),
-            ..DialOptions::default()
-        };
-        let connector = Arc::new(Connector::new(net, addresses, tls.clone(), options));
+        let options = DialOptions { total: config.remux.dial_timeout, ..DialOptions::tunnel() };
+        let addresses = config.server.addresses.clone();
+        let name: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+        let connector = Arc::new(Connector::new(config.server.net, addresses, tls.clone(), options));
         let outbound = match config.carrier {
             config::Carrier::Eager => Self::Single(connector),
             config::Carrier::Remux(wire) => {
-                let strict = config.reply == config::Reply::Strict;
-                let connect = move || connect(connector.clone(), wire, strict);
-                Self::Pool(Dialer::new(connect, convert::pool(&config.remux, remux::Role::Client)))
+                let strict = config.reply == Reply::Strict;
+                let dialer = Dialer::builder(config.remux.clone()).name(name.join(","));
+                let dialer = dialer.budget(Arc::new(crate::memory::budget(&config.memory)));
+                Self::Pool(dialer.build(move || connect(connector.clone(), wire, strict)))
             }
         };
         Ok((outbound, tls))
@@ -54,13 +55,7 @@ impl Outbound {
     pub(crate) async fn open(&self, target: &Target, early: Bytes, strict: bool) -> Result<Opened, Broken> {
         match self {
             Self::Pool(dialer) => {
-                let open = Open {
-                    command: Command::Connect,
-                    target: Some(target.clone()),
-                    want_opened: strict,
-                    first: early,
-                    ..Open::default()
-                };
+                let open = Open { want_opened: strict, first: early, ..Open::connect(target.clone()) };
                 let stream = dialer.open(open).await;
                 stream.map(Opened::Stream).map_err(|e| Broken::new("refused", e.code(), e.to_string()))
             }
@@ -84,22 +79,32 @@ impl Outbound {
 
 impl Opened {
     /// Waits for the server's result where the wire can tell it.
-    pub(crate) async fn result(&mut self) -> Result<Option<std::net::SocketAddr>, Broken> {
+    pub(crate) async fn result(&mut self) -> Result<Option<SocketAddr>, Broken> {
         match self {
             Self::Stream(stream) => {
                 let opened = stream.opened().await.map_err(|error| stream_broken(&error))?;
-                Ok(opened.bound.as_ref().and_then(convert::socket_address))
+                Ok(opened.bound.as_ref().and_then(socket_address))
             }
             Self::Connection(_) => Ok(None),
         }
     }
 }
 
+/// The address of a target that needs no name service.
+pub(crate) fn socket_address(target: &Target) -> Option<SocketAddr> {
+    let ip: IpAddr = match &target.host {
+        Host::V4(ip) => (*ip).into(),
+        Host::V6(ip) => (*ip).into(),
+        Host::Name(_) => return None,
+    };
+    Some(SocketAddr::new(ip, target.port))
+}
+
 fn tls_settings(config: &config::Client, tls: &config::ClientTls) -> TlsSettings {
     let files =
         TlsFiles { ca: tls.server_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
     TlsSettings {
-        deadline: config.remux.handshake_timeout,
+        deadline: config.remux.dial_timeout,
         server_name: tls.server_name.clone(),
         ..TlsSettings::new(files, carrier::alpn(config.carrier))
     }

@@ -11,7 +11,8 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::shutdown::Shutdown;
-use crate::{Client, Error, Server, config, log};
+use crate::log::{self, Log};
+use crate::{Client, Error, Server, config};
 
 /// Runs a client until it is told to stop.
 ///
@@ -25,7 +26,7 @@ pub fn client(config: config::Client) -> Result<(), Error> {
         start(Role::Client, &config.warnings);
         let reloader = client.reloader();
         let shutdown = Shutdown::new();
-        let _signals = signals(&shutdown, move || reloader.reload())?;
+        let _signals = signals(&shutdown, &log, move || reloader.reload())?;
         client.serve(shutdown).await;
         log.finish().await;
         Ok(())
@@ -44,7 +45,7 @@ pub fn server(config: config::Server) -> Result<(), Error> {
         start(Role::Server, &config.warnings);
         let reloader = server.reloader();
         let shutdown = Shutdown::new();
-        let _signals = signals(&shutdown, move || reloader.reload())?;
+        let _signals = signals(&shutdown, &log, move || reloader.reload())?;
         server.serve(shutdown).await;
         log.finish().await;
         Ok(())
@@ -69,6 +70,7 @@ pub(crate) type Signals = tokio::task::JoinSet<()>;
 /// Listens to the signals of the table above.
 pub(crate) fn signals(
     shutdown: &Shutdown,
+    log: &Log,
     reload: impl Fn() -> Result<(), Error> + Send + 'static,
 ) -> Result<Signals, Error> {
     let mut tasks = Signals::new();
@@ -91,9 +93,10 @@ pub(crate) fn signals(
         }
     });
     let mut user = signal(SignalKind::user_defined1())?;
+    let handle = log.handle();
     tasks.spawn(async move {
         while user.recv().await.is_some() {
-            sla::subscriber::reopen();
+            handle.reopen();
         }
     });
     Ok(tasks)

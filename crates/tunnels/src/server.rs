@@ -18,21 +18,20 @@ use routing::Acl;
 use sla::event::{self, Access, Role, Sock};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use transport::{
-    Acceptor, Incoming, Limits, ListenOptions, ServerTls, SocketOptions, Stream, TlsFiles, TlsSettings,
-};
+use transport::{Incoming, ListenOptions, ServerTls, TlsFiles, TlsSettings};
 
 use crate::destination::Destinations;
+use crate::listen::Door;
 use crate::registry::{self, Held, Registry};
 use crate::relay::{Broken, Endpoint, Muxed, Plain, Quiet, Report, relay};
 use crate::shutdown::{Phase, Shutdown};
-use crate::{Error, carrier, config, convert, tasks};
+use crate::{Error, carrier, config, tasks};
 
 /// A server that listens but does not serve yet.
 ///
 /// Dropping it closes the listener.
 pub struct Server {
-    acceptor: Acceptor,
+    door: Door,
     inner: Arc<Inner>,
 }
 
@@ -62,35 +61,23 @@ impl Server {
             Some(tls) => Some(ServerTls::load(tls_settings(&config, tls))?),
             None => None,
         };
-        let (net, addresses) = carrier::addresses(&config.listen);
-        let limits = Limits {
-            concurrent: config.preauth.max,
-            per_source: config.preauth.per_source,
-            fail_rate: config.preauth.fail_rate,
-            fail_burst: config.preauth.fail_burst,
-            ..Limits::default()
-        };
-        let options = ListenOptions {
-            limits: tls.is_some().then_some(limits),
-            socket: SocketOptions::tunnel_server(),
-            ..ListenOptions::default()
-        };
-        let acceptor = Acceptor::bind(net, &addresses, options).await?;
-        let own = acceptor.local_addrs();
+        let options = ListenOptions { limits: tls.is_some().then(|| config.preauth.clone()), ..ListenOptions::tunnel() };
+        let door = Door::open(&config.listen, &options).await?;
+        let own = door.local_addrs();
         let registry = Arc::new(Registry::new(registry::Limits {
             connections_per_identity: share(config.remux.conn_max, config.identity_share_percent),
             streams_per_identity: config.streams_per_identity,
             streams: config.streams_max,
             dials_per_identity: config.dials_per_identity,
         }));
-        let listener = Listener::new(convert::pool(&config.remux, remux::Role::Server));
+        let listener = Listener::with_budget(config.remux.clone(), Arc::new(crate::memory::budget(&config.memory)));
         let destinations = Destinations::new(&config, acl(&config, &own));
-        Ok(Self { acceptor, inner: Arc::new(Inner { tls, destinations, registry, own, listener, config }) })
+        Ok(Self { door, inner: Arc::new(Inner { tls, destinations, registry, own, listener, config }) })
     }
 
     /// Where clients connect, with the real port where 0 was asked for.
     pub fn address(&self) -> String {
-        self.acceptor.local()
+        self.door.local()
     }
 
     /// A handle that renews certificates and grants while the server serves.
@@ -103,8 +90,8 @@ impl Server {
     ///
     /// Cancel safety: dropping the future resets every stream.
     pub async fn serve(self, shutdown: Shutdown) {
-        let Self { acceptor, inner } = self;
-        event::listening(Role::Server, inner.config.listen.net.name(), &acceptor.local());
+        let Self { door, inner } = self;
+        event::listening(Role::Server, inner.config.listen.net.as_str(), &door.local());
         let mut tasks = JoinSet::new();
         loop {
             tokio::select! {
@@ -115,16 +102,16 @@ impl Server {
                     let inner = inner.clone();
                     tasks.spawn(async move { serve_stream(&inner, stream).await });
                 }
-                incoming = acceptor.accept() => match incoming {
+                incoming = door.accept() => match incoming {
                     Ok(incoming) => {
                         let inner = inner.clone();
                         tasks.spawn(async move { serve_connection(&inner, incoming).await });
                     }
-                    Err(error) => event::accept_failed(&acceptor.local(), &error.to_string()),
+                    Err(error) => event::accept_failed(&door.local(), &error.to_string()),
                 },
             }
         }
-        drop(acceptor);
+        drop(door);
         let limit = inner.config.drain;
         event::draining(Role::Server, inner.listener.connections() as u64, limit);
         let ((), ()) = tokio::join!(
@@ -173,7 +160,7 @@ fn tls_settings(config: &config::Server, tls: &config::ServerTls) -> TlsSettings
     let files =
         TlsFiles { ca: tls.client_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
     TlsSettings {
-        deadline: config.remux.handshake_timeout,
+        deadline: config.handshake_timeout,
         ..TlsSettings::new(files, carrier::alpn(config.carrier))
     }
 }
@@ -202,7 +189,7 @@ async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming) {
             Ok(stream) => stream,
             Err(error) => return event::handshake_failed(Role::Server, &remote, &error.to_string()),
         },
-        None => Stream::Plain(incoming.into_socket()),
+        None => incoming.into_stream(),
     };
     let facts = carrier::facts(&stream);
     let name = facts.identity.as_deref().unwrap_or(ANYONE);
@@ -214,7 +201,7 @@ async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming) {
         config::Carrier::Remux(wire) => {
             let wire = carrier::wire(wire, &stream);
             let connection = inner.listener.serve(carrier::connected(stream, wire));
-            connection.ended().await;
+            connection.closed().await;
         }
         config::Carrier::Eager => serve_eager(inner, stream, name).await,
     }
@@ -222,12 +209,12 @@ async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming) {
 }
 
 /// A transport without mux: one eager request, answered by nothing but bytes.
-async fn serve_eager(inner: &Inner, mut stream: Stream, name: &str) {
+async fn serve_eager(inner: &Inner, mut stream: transport::Stream, name: &str) {
     let began = Instant::now();
     let remote = stream.socket().remote();
     // An end of this process is a reset for the client.
     let armed = stream.arm_reset();
-    let asked = eagersocks::accept_eager(&mut stream, inner.config.remux.handshake_timeout).await;
+    let asked = eagersocks::accept_eager(&mut stream, inner.config.handshake_timeout).await;
     let (target, early) = match (armed, asked) {
         (Ok(()), Ok(asked)) => asked,
         (Err(error), _) => return event::request_refused(&remote, &error.to_string()),

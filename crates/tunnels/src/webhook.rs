@@ -1,73 +1,70 @@
-//! Carries alerts to the robot: one HTTPS POST each, off the data path.
+//! Carries alerts to the robot: one HTTP POST each, off the data path.
 //!
 //! `sla` decides, merges and signs; here is only the sending, so that the log crate needs no HTTP and no TLS.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::Uri;
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::ServerName;
+use sla::subscriber::dingtalk::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-/// Sends one request; the answer's status and body, or why there is none. Says nothing of the address's query, which holds
-/// the token.
-pub(crate) async fn post(url: &str, body: String) -> Result<(u16, Vec<u8>), String> {
-    let sent = timeout(LIMIT, exchange(url, body)).await;
+/// Sends one request; follows no redirect.
+pub(crate) async fn post(request: &Request) -> Result<Response, String> {
+    let sent = timeout(LIMIT, exchange(request)).await;
     sent.unwrap_or_else(|_| Err(format!("no answer within {} s", LIMIT.as_secs())))
 }
 
-async fn exchange(url: &str, body: String) -> Result<(u16, Vec<u8>), String> {
-    let uri: Uri = url.parse().map_err(|_| "the address is not a URL".to_owned())?;
-    let host = uri.host().ok_or("the address has no host")?.trim_matches(['[', ']']).to_owned();
-    let secure = uri.scheme_str() == Some("https");
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let socket = TcpStream::connect((host.as_str(), port)).await.map_err(|e| format!("{host}:{port}: {e}"))?;
-    if !secure {
-        // Judged with the configuration already; here it would be too late to be surprised by a name.
-        let local = socket.peer_addr().is_ok_and(|address| address.ip().is_loopback());
-        return if local { speak(socket, &uri, body).await } else { Err("plain http goes to loopback only".into()) };
+async fn exchange(request: &Request) -> Result<Response, String> {
+    let endpoint = request.endpoint();
+    let (host, port) = (endpoint.host().to_owned(), endpoint.port());
+    let at = |error: std::io::Error| format!("{host}:{port}: {error}");
+    let socket = TcpStream::connect((host.as_str(), port)).await.map_err(at)?;
+    if !endpoint.is_tls() {
+        return speak(socket, request).await;
     }
     let name = ServerName::try_from(host.clone()).map_err(|_| format!("{host} is no server name"))?;
-    let tls = TlsConnector::from(public_tls()?);
-    let stream = tls.connect(name, socket).await.map_err(|e| format!("{host}:{port}: {e}"))?;
-    speak(stream, &uri, body).await
+    let stream = TlsConnector::from(public_tls()?).connect(name, socket).await.map_err(at)?;
+    speak(stream, request).await
 }
 
-async fn speak<S>(stream: S, uri: &Uri, body: String) -> Result<(u16, Vec<u8>), String>
+async fn speak<S>(stream: S, request: &Request) -> Result<Response, String>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let broken = |error: hyper::Error| error.to_string();
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = hyper::Request::post(path)
-        .header("host", uri.authority().map_or("", |authority| authority.as_str()))
-        .header("content-type", "application/json; charset=utf-8")
-        .body(Full::new(bytes::Bytes::from(body)))
+    let message = hyper::Request::post(request.path_and_query())
+        .header("host", authority(request))
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from(request.body().to_owned())))
         .map_err(|error| error.to_string())?;
     let exchange = async {
-        let answer = sender.send_request(request).await.map_err(broken)?;
+        let answer = sender.send_request(message).await.map_err(broken)?;
         let status = answer.status().as_u16();
         let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(|e| e.to_string())?;
-        Ok((status, body.to_bytes().to_vec()))
+        Ok(Response { status, body: body.to_bytes().to_vec() })
     };
-    // The connection has to be driven while its one exchange runs, and is dropped with it.
+    // The connection has to be driven while its one exchange runs, and ends with it.
     tokio::pin!(connection, exchange);
-    let mut driven = false;
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut exchange => return done,
-            // An error here reaches the exchange as well.
-            _ = &mut connection, if !driven => driven = true,
-        }
+    tokio::select! {
+        biased;
+        done = &mut exchange => done,
+        // An error here reaches the exchange as well.
+        _ = &mut connection => exchange.await,
     }
+}
+
+fn authority(request: &Request) -> String {
+    let (host, port) = (request.endpoint().host(), request.endpoint().port());
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 /// TLS as for any public web server; none of the tunnel's certificates are used.

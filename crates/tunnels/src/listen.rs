@@ -1,0 +1,54 @@
+//! All the addresses a program listens on, as one door.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::task::Poll;
+
+use transport::{Acceptor, BindError, Incoming, ListenOptions};
+
+use crate::config::Sockets;
+
+/// The acceptors of one program, at least one.
+pub(crate) struct Door {
+    acceptors: Vec<Acceptor>,
+}
+
+impl Door {
+    /// Listens on every address, or on none.
+    pub(crate) async fn open(sockets: &Sockets, options: &ListenOptions) -> Result<Self, BindError> {
+        let mut acceptors = Vec::with_capacity(sockets.addresses.len());
+        for address in &sockets.addresses {
+            acceptors.push(Acceptor::bind(sockets.net, address, options.clone()).await?);
+        }
+        Ok(Self { acceptors })
+    }
+
+    /// Where, with the real port where 0 was asked for; several are separated by commas.
+    pub(crate) fn local(&self) -> String {
+        let each: Vec<String> = self.acceptors.iter().map(Acceptor::local).collect();
+        each.join(",")
+    }
+
+    /// The socket addresses among them.
+    pub(crate) fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.acceptors.iter().filter_map(Acceptor::local_addr).collect()
+    }
+
+    /// The next connection on any of them. Cancel safe.
+    pub(crate) async fn accept(&self) -> io::Result<Incoming> {
+        if let [one] = self.acceptors.as_slice() {
+            return one.accept().await;
+        }
+        let mut waiting: Vec<_> = self.acceptors.iter().map(|acceptor| Box::pin(acceptor.accept())).collect();
+        poll_fn(|cx| {
+            let ready = waiting.iter_mut().find_map(|accept| match pin!(accept).poll(cx) {
+                Poll::Ready(incoming) => Some(incoming),
+                Poll::Pending => None,
+            });
+            ready.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+}

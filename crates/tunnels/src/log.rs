@@ -1,0 +1,51 @@
+//! The process's log, as configured, with a sender for its alerts.
+
+use sla::subscriber::{self, Config, Guard, dingtalk};
+
+use crate::{Error, config, webhook};
+
+/// A running log.
+pub(crate) struct Log {
+    guard: Guard,
+}
+
+/// Starts the log of this process. Must be called within the runtime that is to send its alerts.
+pub(crate) fn start(log: &config::Log, alert: Option<&config::Alert>) -> Result<Log, Error> {
+    let mut settings = Config::default();
+    settings.level = log.level;
+    settings.path = log.path.clone();
+    settings.format = log.format;
+    settings.rotation = log.rotation;
+    settings.redaction = log.redaction;
+    settings.alerts = match alert {
+        Some(alert) => Some(robot(alert)?),
+        None => None,
+    };
+    Ok(Log { guard: subscriber::init(settings)? })
+}
+
+impl Log {
+    /// For the task that looks after SIGUSR1.
+    pub(crate) fn handle(&self) -> subscriber::Handle {
+        self.guard.handle()
+    }
+
+    /// Writes and sends what is pending, for a few seconds at most.
+    pub(crate) async fn finish(self) {
+        // The guard waits for threads, and one of them for this runtime.
+        let _ = tokio::task::spawn_blocking(move || drop(self.guard)).await;
+    }
+}
+
+fn robot(alert: &config::Alert) -> Result<dingtalk::Robot, Error> {
+    let config = dingtalk::Config {
+        // The configuration has judged the address already.
+        endpoint: alert.url.parse().map_err(std::io::Error::other)?,
+        token: dingtalk::Secret::new(&alert.token),
+        secret: dingtalk::Secret::new(alert.secret.as_deref().unwrap_or_default()),
+        title: "TunneLS".to_owned(),
+    };
+    let runtime = tokio::runtime::Handle::current();
+    let post = move |request: &dingtalk::Request| runtime.block_on(webhook::post(request));
+    Ok(dingtalk::Robot { config, post: Box::new(post) })
+}
