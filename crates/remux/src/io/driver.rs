@@ -22,19 +22,20 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BytesMut};
-use framing::remux2::Code;
 use sla::ConnectionId;
 use sla::event;
 use tokio::time::Sleep;
 
 use crate::budget::Budget;
 use crate::config::{Role, SessionConfig};
-use crate::error::{ConnectionError, OpenError};
+use crate::error::ConnectionError;
+use crate::io::clock::{Wakefulness, now};
 use crate::io::connect::{Connected, Probe};
+pub(crate) use crate::io::connection::{ConnEvent, Connection, Observer};
 use crate::io::records::Records;
-use crate::io::shared::{Effects, News, Nudge, Park, Shared, now};
+use crate::io::shared::{Effects, News, Park, Shared};
 use crate::io::stream::Stream;
-use crate::session::{Batch, Event, Open, PathInfo, Session, StreamId};
+use crate::session::{Batch, Event, Session};
 
 /// Puts a session on a transport. The future drives it until it ends and yields why; who holds it owns the connection, and
 /// dropping it ends the connection at once.
@@ -80,86 +81,14 @@ pub(crate) fn start(
         timer: Box::pin(tokio::time::sleep_until(start.into())),
         armed: None,
         probed: None,
+        wakefulness: Wakefulness::new(start),
         lowat: 0,
         phase: Phase::Running,
         bytes_in: 0,
         bytes_out: 0,
         effects: Effects::default(),
     };
-    (Connection { shared }, std::future::poll_fn(move |cx| driver.poll(cx)))
-}
-
-/// A connection's handle: to open streams on it and to end it.
-#[derive(Clone)]
-pub(crate) struct Connection {
-    shared: Arc<Shared>,
-}
-
-impl Connection {
-    pub(crate) fn id(&self) -> ConnectionId {
-        self.shared.id
-    }
-
-    pub(crate) fn shared(&self) -> &Shared {
-        &self.shared
-    }
-
-    /// Streams that have a handle.
-    pub(crate) fn streams(&self) -> usize {
-        self.shared.lock().attached()
-    }
-
-    /// Opens a stream; its request and first data leave with the next batch.
-    pub(crate) fn open(&self, open: Open) -> Result<Stream, OpenError> {
-        let request = Open { first: bytes::Bytes::new(), fin: false, ..open.clone() };
-        let finished = open.fin;
-        let id = self.shared.act(Nudge::Command, |inner, now| inner.open(now, open))?;
-        Ok(Stream::new(self.shared.clone(), id, request, finished))
-    }
-
-    /// No new streams; the rest have `limit`, then they are reset and the connection ends.
-    pub(crate) fn drain(&self, code: Code, limit: Duration) {
-        self.shared.act(Nudge::Command, |inner, now| inner.with(|session| session.drain(now, code, limit)));
-    }
-
-    /// Ends the connection and all its streams now; the peer is told if it can be.
-    pub(crate) fn abort(&self, cause: ConnectionError) {
-        self.shared.act(Nudge::Command, |inner, now| inner.with(|session| session.abort(now, cause)));
-    }
-
-    /// Asks the peer for a sign of life; [`ConnEvent::Suspect`], then [`ConnEvent::Alive`] or the end follow.
-    pub(crate) fn probe(&self) {
-        self.shared.act(Nudge::Command, |inner, now| inner.with(|session| session.handle_suspend(now)));
-    }
-}
-
-/// Who is told what happens to a connection; called by its driver with no lock held.
-pub(crate) trait Observer: Send + Sync {
-    /// Something happened. Must not block.
-    fn on_event(&self, id: ConnectionId, event: ConnEvent);
-}
-
-/// What a connection's owner needs to know.
-#[derive(Debug)]
-pub(crate) enum ConnEvent {
-    /// The peer has said its first byte: the dial was good.
-    FirstByte,
-    /// What the peer allows.
-    PeerLimits { max_age: Duration, max_reuse: u32, max_streams: u32 },
-    /// The peer opened a stream.
-    Incoming(Stream),
-    /// A stream is over in both directions; `live` are left.
-    StreamEnded { id: StreamId, live: usize },
-    /// The peer takes no new streams.
-    PeerDraining { cause: String },
-    /// The peer has not answered in time; it may be dead.
-    Suspect,
-    /// It answered again.
-    Alive,
-    /// The socket's figures, at most ten times a second.
-    Path(PathInfo),
-    /// The connection is gone.
-    Closed { cause: ConnectionError },
+    (Connection::new(shared), std::future::poll_fn(move |cx| driver.poll(cx)))
 }
 
 struct Driver {
@@ -184,6 +113,7 @@ struct Driver {
     /// When the timer fires, if it is set.
     armed: Option<Instant>,
     probed: Option<Instant>,
+    wakefulness: Wakefulness,
     lowat: usize,
     phase: Phase,
     bytes_in: u64,
@@ -286,6 +216,10 @@ impl Driver {
     /// Runs until there is nothing to do, or the budget of a turn is spent.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let mut turn = Turn::default();
+        let start = now();
+        if self.wakefulness.has_slept(start) {
+            self.shared.lock().session.handle_suspend(start);
+        }
         loop {
             let now = now();
             let step = self.poll_sending(cx, now, &mut turn).and_then(|sending| {

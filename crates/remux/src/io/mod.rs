@@ -9,7 +9,10 @@
 //!   Stream, Stream, … (the application's tasks) ──▶ Session (pure)
 //! ```
 
+mod clock;
 mod connect;
+mod connection;
+mod dialer;
 pub(crate) mod driver;
 mod listener;
 mod records;
@@ -19,6 +22,10 @@ mod split;
 pub(crate) mod stream;
 
 pub use connect::{Connect, ConnectError, Connected, PeerFacts, Probe};
+pub use dialer::{Builder as DialerBuilder, Dialer, Stats};
 pub use listener::{ConnectionHandle, Listener};
 pub use records::{BufStream, ByteStream, Records};
 pub use stream::{OwnedReadHalf, OwnedWriteHalf, Stream};
+
+#[cfg(test)]
+mod tests;

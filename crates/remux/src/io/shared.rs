@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 
 use crate::config::Wire;
 use crate::error::{ConnectionError, OpenError, OpenReason, StreamError};
+pub(crate) use crate::io::clock::now;
 use crate::io::connect::PeerFacts;
 use crate::session::{Event, Open, PathInfo, Recv, Session, StreamEnd, StreamId};
 
@@ -90,11 +91,6 @@ impl Shared {
         }
         result
     }
-}
-
-/// The clock of the `io` half; tokio's, so that tests can stop it.
-pub(crate) fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }
 
 /// How much a change matters to a parked driver.
