@@ -212,7 +212,7 @@ impl Handshake {
         credential: Option<Credential>,
         input: &mut BytesMut,
     ) -> Next {
-        let early = input.split_to(input.len().min(EARLY_MAX)).freeze();
+        let early = early(input);
         let answered = self.reply == Reply::Eager;
         if answered {
             self.out = success(protocol, None);
@@ -342,6 +342,13 @@ const fn http_kind(error: HeadError) -> &'static str {
         HeadError::TooLong | HeadError::TooManyFields => "too_long",
         _ => "malformed",
     }
+}
+
+/// Takes application bytes off the front. None at all are a fresh value: an empty slice of the read buffer would keep it
+/// alive as long as the request.
+pub(crate) fn early(input: &mut BytesMut) -> Bytes {
+    let length = input.len().min(EARLY_MAX);
+    if length == 0 { Bytes::new() } else { input.split_to(length).freeze() }
 }
 
 /// Reads one message off the front.

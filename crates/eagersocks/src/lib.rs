@@ -13,7 +13,7 @@
 //! | eager request | `05 01 00 ATYP ADDR PORT`, one message that is never answered ([`dial`], [`accept_eager`]) |
 //! | refusal | a request that is never served: its reply, the delay before it, and the reason ([`Refusal`]) |
 //!
-//! Start with [`listen_socks`] and [`Accepted::handshake`], or with [`handshake`] on any byte stream:
+//! Start with [`listen_socks`] and [`Accepted::handshake`], or with [`handshake()`] on any byte stream:
 //!
 #![cfg_attr(feature = "io", doc = "```")]
 #![cfg_attr(not(feature = "io"), doc = "```ignore")]

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::eager::take_eager;
 use crate::error::HandshakeError;
-use crate::handshake::{Config, EARLY_MAX, Handshake, Refusal};
+use crate::handshake::{Config, EARLY_MAX, Handshake, Refusal, early};
 use crate::request::Request;
 use crate::users::AuthLimit;
 
@@ -32,13 +32,13 @@ where
     run(socket, config, None).await
 }
 
-/// [`handshake`] that counts wrong passwords by `source` in `gate`, and closes on a source with too many.
+/// [`handshake()`] that counts wrong passwords by `source` in `gate`, and closes on a source with too many.
 ///
 /// # Errors
-/// As [`handshake`], and [`HandshakeError::LockedOut`].
+/// As [`handshake()`], and [`HandshakeError::LockedOut`].
 ///
 /// # Cancel safety
-/// As [`handshake`].
+/// As [`handshake()`].
 pub async fn handshake_from<S>(
     socket: S,
     config: &Config,
@@ -68,7 +68,7 @@ where
         let mut input = BytesMut::new();
         loop {
             if let Some(target) = take_eager(&mut input)? {
-                return Ok((target, input.freeze()));
+                return Ok((target, early(&mut input)));
             }
             let received = input.len();
             if read(stream, &mut input).await? == 0 {

@@ -1,4 +1,4 @@
-//! Sockets and clock of the handshakes; every decision is in [`crate::handshake`].
+//! Sockets and clock of the handshakes; every decision is in [`crate::Handshake`].
 
 pub(crate) mod accept;
 pub(crate) mod dial;
