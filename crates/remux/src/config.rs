@@ -260,11 +260,8 @@ pub struct Rate {
 
 impl Rate {
     /// `burst` at once, then `per_second`; 0 for never again.
-    pub const fn per_second(burst: u32, per_second: u32) -> Self {
-        Self {
-            burst,
-            every: Duration::from_nanos(1_000_000_000 / if per_second == 0 { 1 } else { per_second as u64 }),
-        }
+    pub fn per_second(burst: u32, per_second: u32) -> Self {
+        Self { burst, every: Duration::from_secs(1).checked_div(per_second).unwrap_or(Duration::MAX) }
     }
 }
 

@@ -63,13 +63,14 @@ impl Batch {
         self.len = 0;
     }
 
-    /// Sets how many bytes the batch may hold in all and how long new records may be.
-    pub(super) fn set_limits(&mut self, limit: usize, record: usize) {
+    /// Sets how many bytes the batch may hold in all.
+    pub(super) fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
+    }
+
+    /// Sets how long a record may be from here on.
+    pub(super) fn set_record(&mut self, record: usize) {
         self.record_limit = record.clamp(MIN_RECORD, Self::MAX_RECORD);
-        if self.len == 0 {
-            self.clear();
-        }
     }
 
     /// Bytes left in the record being filled, and in the batch.
@@ -78,16 +79,21 @@ impl Batch {
         self.record_limit.saturating_sub(used).min(self.room())
     }
 
-    /// Bytes a fresh record would take.
-    pub(super) fn fresh_room(&self) -> usize {
-        self.record_limit.min(self.room())
-    }
-
-    /// Closes the record being filled; what follows stands in a new one.
-    pub(super) fn end_record(&mut self) {
+    /// Makes room for `need` bytes in one record: in the one being filled, or by beginning another. Says how much
+    /// room there is; `None` when the batch can't take so much.
+    pub(super) fn fit(&mut self, need: usize) -> Option<usize> {
+        let here = self.record_room();
+        if here >= need {
+            return Some(here);
+        }
+        let fresh = self.record_limit.min(self.room());
+        if fresh < need {
+            return None;
+        }
         if self.records.back().is_some_and(|&n| n > 0) {
             self.records.push_back(0);
         }
+        Some(fresh)
     }
 
     /// Adds a copy of `bytes` to the record being filled.

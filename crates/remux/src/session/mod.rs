@@ -1,362 +1,436 @@
-//! One connection, without any I/O (signatures first; bodies follow).
+//! One connection, without any I/O: streams, credit, scheduling, limits, liveness, on either wire.
+//!
+//! A [`Session`] is told what happened (`handle_*`) and what the application wants (plain verbs), and is asked what
+//! should be sent ([`Session::poll_transmit`]), what the application should know ([`Session::poll_event`]) and when
+//! to be called again ([`Session::poll_timeout`]). It reads no clock, touches no socket and draws no randomness that
+//! was not handed in.
+//!
+//! ```text
+//!   application                        Session                             transport
+//!   open send finish reset ──▶ ┌─────────────────────┐ ──poll_transmit──▶ Batch: records, ready to seal
+//!   recv release forget    ──▶ │ table   limits      │
+//!   drain abort            ──▶ │ credit  liveness    │ ◀──handle_data──── plaintext
+//!                              │ schedule            │ ◀──handle_path──── TCP_INFO
+//!   ◀──poll_event───────────── └─────────────────────┘ ◀──handle_timeout─ clock (poll_timeout says when)
+//! ```
+//!
+//! The life of the connection:
+//!
+//! ```text
+//!   Open ──drain()──▶ Draining ──last stream ended──▶ Closed(Drained)
+//!     └──────┬───────────┘
+//!            └── transport ended, limit, protocol, time-out, abort() ──▶ Closed(cause)
+//! ```
+//!
+//! Payload is never copied inside, except chunks under 2 KiB (see `stream`). After any call, drain
+//! [`Session::poll_event`], write while [`Session::wants_transmit`], and arm one timer.
 
+mod app;
 mod batch;
+mod credit;
+mod event;
+mod life;
+mod limits;
+mod liveness;
+mod path;
+mod schedule;
+mod stream;
+mod table;
+mod timer;
+mod wire_classic;
+mod wire_remux2;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use framing::Target;
-use framing::remux2::{Code, Command, Opened};
+use bytes::BytesMut;
+use framing::remux2::{Code, GoAway};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Ledger};
 use crate::config::{Role, SessionConfig, Wire};
-use crate::error::{ConnectionError, OpenError, OpenReason, StreamError};
+use crate::error::ConnectionError;
 
 pub use batch::Batch;
+pub use event::{Event, Open, Recv, Stats, StreamEnd, StreamId};
+pub use path::PathInfo;
 
-/// The engine of one connection: streams, credit, scheduling, limits, liveness.
+use limits::Limits;
+use liveness::Liveness;
+use path::{ASSUMED_LIMIT, ASSUMED_ROUND_TRIP};
+use schedule::Scheduler;
+use table::{Ended, Key, Table};
+
+/// The engine of one connection.
 #[derive(Debug)]
 pub struct Session {
     role: Role,
     wire: Wire,
     config: SessionConfig,
-    budget: Arc<Budget>,
+    phase: Phase,
+    table: Table,
+    ended: Ended,
+    counts: Counts,
+    schedule: Scheduler,
+    limits: Limits,
+    liveness: Liveness,
+    ledger: Ledger,
+    peer: Peer,
+    out: Out,
+    writing: Writing,
+    /// The frame whose payload is being received.
+    body: Option<Body>,
+    /// Classic: the stream whose full queue holds up the connection.
+    blocked: Option<(Key, StreamId)>,
+    path: Option<PathInfo>,
     start: Instant,
+    idle_since: Option<Instant>,
+    sweep_at: Option<Instant>,
+    events: VecDeque<Event>,
+    stats: Stats,
 }
 
 impl Session {
-    /// A connection that has just been made.
+    /// A connection that has just been made. Give each its own [`SessionConfig::seed`].
     pub fn new(role: Role, wire: Wire, config: SessionConfig, budget: Arc<Budget>, now: Instant) -> Self {
-        Self { role, wire, config, budget, start: now }
+        let liveness = Liveness::new(config.liveness.clone(), role, config.seed, now);
+        Self {
+            role,
+            wire,
+            phase: Phase::Open,
+            table: Table::new(if wire == Wire::Remux2 { 2 } else { 1 }),
+            ended: Ended::default(),
+            counts: Counts::default(),
+            schedule: Scheduler::new(config.sending.quantum),
+            limits: Limits::new(&config.limits, now),
+            liveness,
+            ledger: Ledger::new(budget),
+            peer: Peer::new(role, wire),
+            out: Out { settings: wire == Wire::Remux2, ..Out::default() },
+            writing: Writing { outstanding: 0, progress: now, burst: 0, sent_at: None },
+            body: None,
+            blocked: None,
+            path: None,
+            start: now,
+            idle_since: Some(now),
+            sweep_at: None,
+            events: VecDeque::new(),
+            stats: Stats::default(),
+            config,
+        }
     }
 
-    // What the application wants.
-
-    /// Opens a stream; its OPEN (and `first`) leave with the next [`Session::poll_transmit`].
+    /// Bytes arrived. Consumes whole frames, and what there is of a DATA payload, from the front of `input`; what is
+    /// left (less than one frame, at most 16 KiB by default) must stay in front of the next call's bytes.
     ///
-    /// # Errors
-    /// [`OpenError`] says why and hands `open` back; nothing was sent.
-    pub fn open(&mut self, _now: Instant, open: Open) -> Result<StreamId, OpenError> {
-        Err(OpenError { reason: OpenReason::Closed, open })
-    }
-
-    /// Bytes the stream's send queue takes now.
-    ///
-    /// # Errors
-    /// The sending direction has ended.
-    pub fn send_room(&self, _id: StreamId) -> Result<usize, StreamError> {
-        Err(StreamError::Closed)
-    }
-
-    /// Queues bytes, at most [`Session::send_room`] of them.
-    ///
-    /// # Errors
-    /// The sending direction has ended, or there is no room: nothing was taken.
-    pub fn send(&mut self, _now: Instant, _id: StreamId, _data: Bytes) -> Result<(), StreamError> {
-        Err(StreamError::Closed)
-    }
-
-    /// No more bytes will be sent: FIN follows what is queued. Classic: see the protocol page.
-    pub fn finish(&mut self, _now: Instant, _id: StreamId) {}
-
-    /// Ends both directions at once and drops what is queued. Classic: end of session.
-    pub fn reset(&mut self, _now: Instant, _id: StreamId, _code: Code, _text: &str) {}
-
-    /// Answers an OPEN that wanted it ([`Open::want_opened`]); otherwise does nothing.
-    pub fn answer_opened(&mut self, _now: Instant, _id: StreamId, _opened: Opened) {}
-
-    /// Takes received bytes. After [`Recv::Wait`] an [`Event::Readable`] follows.
-    pub fn recv(&mut self, _now: Instant, _id: StreamId) -> Recv {
-        Recv::Wait
-    }
-
-    /// The application has consumed `n` bytes it got from [`Session::recv`]: credit may grow back.
-    pub fn release(&mut self, _now: Instant, _id: StreamId, _n: usize) {}
-
-    /// The application lets go of the stream: reset with CANCEL unless both directions have ended. Every stream
-    /// opened or [`Event::Incoming`] must be let go of once; until then it counts.
-    pub fn forget(&mut self, _now: Instant, _id: StreamId) {}
-
-    /// Takes no new streams, tells the peer, and ends the connection once every stream has ended; those still open
-    /// after `limit` are reset with DRAIN. `Duration::MAX` waits for ever.
-    pub fn drain(&mut self, _now: Instant, _code: Code, _limit: Duration) {}
-
-    /// Ends the connection at once: every stream is [`StreamError::Truncated`], the peer is told, an
-    /// [`Event::Closed`] follows.
-    pub fn abort(&mut self, _now: Instant, _cause: ConnectionError) {}
-
-    /// Asks the peer for a sign of life (remux2): the machine slept, or the path changed. The connection is
-    /// [`Event::Suspect`] until a byte comes, and dead after 1 s without one.
-    pub fn handle_suspend(&mut self, _now: Instant) {}
-
-    // What happened on the wire.
-
-    /// Bytes arrived. Consumes whole frames, and what there is of a DATA payload, from the front of `input`; the rest
-    /// must stay in front of the next call's bytes. Classic: stops at bytes for a stream whose queue is full; once
-    /// [`Session::wants_read`] is true again call this with the rest before reading more.
+    /// Classic: stops at bytes for a stream whose queue is full; once [`Session::wants_read`] is true again call this
+    /// with what is left before reading more.
     ///
     /// # Errors
     /// The connection is over (an [`Event::Closed`] says the same): write what [`Session::poll_transmit`] still gives,
     /// once, and close.
-    pub fn handle_data(&mut self, _now: Instant, _input: &mut BytesMut) -> Result<(), ConnectionError> {
+    pub fn handle_data(&mut self, now: Instant, input: &mut BytesMut) -> Result<(), ConnectionError> {
+        if let Phase::Closed(cause) = &self.phase {
+            input.clear();
+            return Err(cause.clone());
+        }
+        if input.is_empty() {
+            return Ok(());
+        }
+        if !self.peer.first_byte {
+            self.peer.first_byte = true;
+            self.events.push_back(Event::FirstByte);
+        }
+        let before = input.len();
+        let result = match self.wire {
+            Wire::Remux2 => self.receive_remux2(now, input),
+            Wire::Classic => self.receive_classic(now, input).map(|()| true),
+        };
+        self.stats.bytes_in = self.stats.bytes_in.saturating_add(before.saturating_sub(input.len()) as u64);
+        let busy = match result {
+            Ok(busy) => busy,
+            Err(cause) => {
+                self.close(now, cause.clone());
+                return Err(cause);
+            }
+        };
+        if self.liveness.handle_received(now, busy) {
+            self.events.push_back(Event::Alive);
+        }
+        self.check_drained(now);
         Ok(())
     }
 
-    /// The transport ended. Every unfinished stream is [`StreamError::Truncated`]; an [`Event::Closed`] follows.
-    pub fn handle_closed(&mut self, _now: Instant, _cause: ConnectionError) {}
+    /// The transport ended. Every unfinished stream is [`StreamError::Truncated`](crate::StreamError::Truncated), even
+    /// if the end was an orderly one of the transport; an [`Event::Closed`] follows.
+    pub fn handle_closed(&mut self, now: Instant, cause: ConnectionError) {
+        let announced = self.peer.goaway.take().map(|(code, text)| ConnectionError::GoAway { code, text });
+        let cause = match cause {
+            ConnectionError::Closed | ConnectionError::Io { .. } => announced.unwrap_or(cause),
+            cause => cause,
+        };
+        self.close(now, cause);
+    }
 
-    /// What the kernel knows about the path; at most ten times a second while bytes flow, and just before
+    /// What the kernel knows about the path; at most ten times a second while bytes flow, and just before each
     /// [`Session::handle_timeout`].
-    pub fn handle_path(&mut self, _now: Instant, _path: PathInfo) {}
+    pub fn handle_path(&mut self, now: Instant, path: PathInfo) {
+        if self.closed().is_some() {
+            return;
+        }
+        self.path = Some(path);
+        let round_trip = self.round_trip();
+        if self.liveness.handle_path(now, &path, round_trip).is_some() {
+            self.events.push_back(Event::Suspect);
+        } else if self.wire == Wire::Classic && self.liveness.handle_progress() {
+            self.events.push_back(Event::Alive);
+        }
+    }
 
-    /// Some bytes of a batch were written, `left` remain in it. Optional: a call of [`Session::poll_transmit`] says the
-    /// same, but a batch can take long on a slow path.
-    pub fn handle_written(&mut self, _now: Instant, _left: usize) {}
+    /// Bytes of a batch were written, `left` remain in it. Optional, as [`Session::poll_transmit`] sees the same, but
+    /// a batch can take long on a slow path.
+    pub fn handle_written(&mut self, now: Instant, left: usize) {
+        if left < self.writing.outstanding {
+            self.writing.progress = now;
+            self.writing.outstanding = left;
+            self.liveness.handle_written(now, left == 0);
+        }
+    }
 
-    /// The time of [`Session::poll_timeout`] has come.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    /// The machine slept, or the network changed: the connection is [`Event::Suspect`] until a byte comes. On remux2
+    /// the peer is asked, and the connection dead after 1 s without an answer; this holds without streams too.
+    pub fn handle_suspend(&mut self, _now: Instant) {
+        if self.closed().is_none() && self.liveness.handle_suspend() {
+            self.events.push_back(Event::Suspect);
+        }
+    }
 
-    /// Fills `batch` up to its room with what should be sent next. Call it when the transport can take bytes.
-    pub fn poll_transmit(&mut self, _now: Instant, _batch: &mut Batch) {}
+    /// Fills `batch` up to its room with what should be sent next. Call it when the transport can take bytes, and
+    /// hand in the same batch until it is empty. After the end of the connection it gives a last GOAWAY, once.
+    pub fn poll_transmit(&mut self, now: Instant, batch: &mut Batch) {
+        self.handle_written(now, batch.len());
+        let idle = self.writing.sent_at.is_none_or(|at| {
+            now.saturating_duration_since(at) >= self.config.sending.small_idle
+                && self.writing.outstanding == 0
+        });
+        if idle {
+            self.writing.burst = 0;
+        }
+        let records =
+            self.config.sending.batch_records.clamp(1, MOST_RECORDS).saturating_mul(Batch::MAX_RECORD);
+        batch.set_limit(self.transmit_limit().clamp(Batch::MAX_RECORD, records));
+        let before = batch.len();
+        match self.wire {
+            Wire::Remux2 => self.transmit_remux2(now, batch),
+            Wire::Classic => self.transmit_classic(now, batch),
+        }
+        let added = batch.len().saturating_sub(before);
+        if added > 0 {
+            self.stats.bytes_out = self.stats.bytes_out.saturating_add(added as u64);
+            self.writing.burst = self.writing.burst.saturating_add(added);
+            self.writing.sent_at = Some(now);
+            if self.writing.outstanding == 0 {
+                self.writing.progress = now;
+            }
+        }
+        self.writing.outstanding = batch.len();
+        self.check_drained(now);
+    }
 
     /// What the application should know; call until `None`.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.events.pop_front()
     }
 
-    /// When to call [`Session::handle_timeout`], and why.
-    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        None
-    }
-
-    /// Whether [`Session::poll_transmit`] would add anything: wake the writer.
+    /// Whether [`Session::poll_transmit`] may have something to add: wake the writer.
     pub fn wants_transmit(&self) -> bool {
-        false
+        if self.closed().is_some() {
+            return self.out.goaway.is_some();
+        }
+        self.out.is_waiting()
+            || self.schedule.is_active()
+            || (self.wire == Wire::Remux2 && self.liveness.wants_ping())
     }
 
     /// Whether bytes should be read from the transport; false is back-pressure (classic only).
     pub fn wants_read(&self) -> bool {
-        true
+        self.blocked.is_none()
     }
 
-    /// Bytes that should be unsent in the kernel at most (`TCP_NOTSENT_LOWAT`).
+    /// Bytes the kernel should hold unsent at most (`TCP_NOTSENT_LOWAT`): 2 ms' worth, 16 KiB to 256 KiB. Follows
+    /// [`Session::handle_path`].
     pub fn transmit_limit(&self) -> usize {
-        128 << 10
+        self.path.as_ref().map_or(ASSUMED_LIMIT, PathInfo::transmit_limit)
     }
-
-    // What there is to know.
 
     /// The wire in use.
-    pub fn wire(&self) -> Wire {
+    pub const fn wire(&self) -> Wire {
         self.wire
     }
 
     /// Which end this is.
-    pub fn role(&self) -> Role {
+    pub const fn role(&self) -> Role {
         self.role
     }
 
-    /// Streams the application has not let go of.
+    /// Streams the application has not let go of, or about which something is still to be sent.
     pub fn streams(&self) -> usize {
-        0
-    }
-
-    /// Whether [`Session::open`] would succeed for a plain request.
-    pub fn can_open(&self) -> bool {
-        false
+        self.table.len()
     }
 
     /// Why the connection ended, once it has.
-    pub fn closed(&self) -> Option<&ConnectionError> {
-        None
+    pub const fn closed(&self) -> Option<&ConnectionError> {
+        match &self.phase {
+            Phase::Closed(cause) => Some(cause),
+            Phase::Open | Phase::Draining { .. } => None,
+        }
     }
 
     /// Counters since the start.
-    pub fn stats(&self) -> Stats {
-        let _ = (&self.config, &self.budget, self.start);
-        Stats::default()
+    pub const fn stats(&self) -> Stats {
+        self.stats
+    }
+
+    /// What this connection has promised or buffers, and its windows' growth, in bytes: its share of the [`Budget`].
+    pub const fn charged(&self) -> (u64, u64) {
+        (self.ledger.held(), self.ledger.growth())
+    }
+
+    fn round_trip(&self) -> Duration {
+        self.path.as_ref().map_or(ASSUMED_ROUND_TRIP, PathInfo::round_trip)
+    }
+
+    fn is_classic(&self) -> bool {
+        self.wire == Wire::Classic
+    }
+
+    /// Whether `id` is one this side gives out.
+    fn is_local(&self, id: StreamId) -> bool {
+        match self.wire {
+            Wire::Remux2 => (id.0 & 1 == 1) == (self.role == Role::Client),
+            Wire::Classic => self.role == Role::Client,
+        }
+    }
+
+    fn find(&self, id: StreamId) -> Option<Key> {
+        self.table.find(id, self.is_local(id))
     }
 }
 
-/// A stream of one connection: odd ids were opened by the client, even ones by the server (classic: all by the client).
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct StreamId(pub u32);
-
-impl std::fmt::Display for StreamId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
+#[derive(Debug)]
+enum Phase {
+    Open,
+    Draining { deadline: Option<Instant> },
+    Closed(ConnectionError),
 }
 
-/// What an opened stream asks for.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Open {
-    /// What the acceptor shall do.
-    pub command: Command,
-    /// Where to; may be absent only for [`Command::Stream`].
-    pub target: Option<Target>,
-    /// Bits 0-2 urgency (0 first, default 3), bit 3 incremental.
-    pub priority: u8,
-    /// The opener waits for [`Event::Opened`] (remux2 only).
-    pub want_opened: bool,
-    /// First bytes of the stream; they travel with the request. Empty on the accepting side, where they are received.
-    pub first: Bytes,
-    /// No more bytes follow `first`. False on the accepting side, where it is received.
-    pub fin: bool,
+/// How many streams there are and were.
+#[derive(Debug, Default)]
+struct Counts {
+    /// The last id given out here, 0 before the first.
+    last_local: u32,
+    /// The highest id the peer used, 0 before the first.
+    last_remote: u32,
+    /// Opened here and not over on the wire.
+    local: usize,
+    /// Opened by the peer and still in a slot.
+    remote: usize,
+    /// Not over on the wire, whoever opened them.
+    running: usize,
 }
 
-impl Open {
-    /// A request to dial `target`, with nothing to send yet.
-    pub fn connect(target: Target) -> Self {
-        Self { command: Command::Connect, target: Some(target), ..Self::stream() }
-    }
+/// What the peer has said.
+#[derive(Debug)]
+struct Peer {
+    first_byte: bool,
+    settings: bool,
+    max_streams: u32,
+    initial_window: u64,
+    max_age: Duration,
+    max_reuse: u32,
+    /// The highest of our ids it takes care of; it is draining.
+    last_id: Option<u32>,
+    goaway: Option<(Code, Arc<str>)>,
+}
 
-    /// A plain stream between the two ends of the connection.
-    pub fn stream() -> Self {
+impl Peer {
+    fn new(role: Role, wire: Wire) -> Self {
+        let max_streams = match (wire, role) {
+            (Wire::Remux2, Role::Client) => SERVER_STREAMS,
+            (Wire::Classic, Role::Client) => u32::MAX,
+            (_, Role::Server) => 0,
+        };
         Self {
-            command: Command::Stream,
-            target: None,
-            priority: 3,
-            want_opened: false,
-            first: Bytes::new(),
-            fin: false,
+            first_byte: false,
+            settings: false,
+            max_streams,
+            initial_window: INITIAL_WINDOW,
+            max_age: Duration::MAX,
+            max_reuse: u32::MAX,
+            last_id: None,
+            goaway: None,
         }
     }
 }
 
-/// What [`Session::recv`] found.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Recv {
-    /// The next bytes, never empty.
-    Data(Bytes),
-    /// The peer has finished: no more bytes come.
-    Fin,
-    /// Nothing yet.
-    Wait,
-    /// The stream ended early.
-    Failed(StreamError),
+/// Frames that wait to be sent: at most one entry of each kind per stream.
+#[derive(Debug, Default)]
+struct Out {
+    settings: bool,
+    goaway: Option<GoAway>,
+    pong: Option<[u8; 8]>,
+    resets: VecDeque<(Key, StreamId)>,
+    credits: VecDeque<(Key, StreamId)>,
+    opens: VecDeque<(Key, StreamId)>,
+    /// Streams that never got a slot. Bounded by the limits on refusals and resets.
+    refused: VecDeque<Refused>,
+    /// The last id of a GOAWAY that went out or waits.
+    last_id: Option<u32>,
 }
 
-/// What the application should know.
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Event {
-    /// The peer opened a stream; it must be let go of by [`Session::forget`], like one opened here.
-    Incoming {
-        /// The stream.
-        id: StreamId,
-        /// What it asks for; `first` and `fin` are received like all that follows.
-        open: Open,
-    },
-    /// The peer answered [`Open::want_opened`].
-    Opened {
-        /// The stream.
-        id: StreamId,
-        /// The answer.
-        opened: Opened,
-    },
-    /// [`Session::recv`] said wait, and now there is something.
-    Readable(StreamId),
-    /// The send queue was more than half full and no longer is.
-    Writable(StreamId),
-    /// The stream is over on the wire, in both directions: wake its reader and its writer. What was received can
-    /// still be read; the stream counts until it is let go of.
-    Ended {
-        /// The stream.
-        id: StreamId,
-        /// How it ended.
-        end: StreamEnd,
-    },
-    /// The first byte came from the peer: the dial was good.
-    FirstByte,
-    /// The peer said how the connection may be used.
-    PeerLimits {
-        /// Open no stream on a connection older than this; `Duration::MAX` when nothing was said.
-        max_age: Duration,
-        /// Open no more streams in all; `u32::MAX` when nothing was said.
-        max_reuse: u32,
-        /// Open no more streams at a time.
-        max_streams: u32,
-    },
-    /// The peer takes no more streams; those above `last_id` were not served and have failed as
-    /// [`StreamError::Reset`] with `refused_safe`.
-    PeerDraining {
-        /// The last stream of ours it takes care of.
-        last_id: StreamId,
-        /// Why.
-        code: Code,
-        /// How long it waits for running streams.
-        limit: Duration,
-        /// More about why, as the peer sent it: not trusted, not escaped.
-        text: String,
-    },
-    /// The peer may be gone: open no stream here until [`Event::Alive`].
-    Suspect,
-    /// The peer is there after all.
-    Alive,
-    /// The connection is over; the last event. Write what [`Session::poll_transmit`] still gives, once, and close.
-    Closed(ConnectionError),
+impl Out {
+    fn is_waiting(&self) -> bool {
+        self.settings
+            || self.goaway.is_some()
+            || self.pong.is_some()
+            || !self.resets.is_empty()
+            || !self.credits.is_empty()
+            || !self.opens.is_empty()
+            || !self.refused.is_empty()
+    }
 }
 
-/// How a stream ended, for the logs.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct StreamEnd {
-    /// `None`: both directions finished.
-    pub error: Option<StreamError>,
-    /// Payload bytes received.
-    pub bytes_in: u64,
-    /// Payload bytes sent (put on the wire).
-    pub bytes_out: u64,
+/// A stream that was turned away.
+#[derive(Clone, Copy, Debug)]
+struct Refused {
+    id: StreamId,
+    code: Code,
+    safe: bool,
 }
 
-/// What the kernel knows about the path (TCP_INFO), in bytes.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct PathInfo {
-    /// Smoothed round-trip time.
-    pub rtt: Duration,
-    /// Lowest round-trip time seen lately.
-    pub min_rtt: Duration,
-    /// Bytes delivered per second.
-    pub delivery_rate: u64,
-    /// Congestion window.
-    pub cwnd: u64,
-    /// Sent and not yet acknowledged.
-    pub unacked: u64,
-    /// Acknowledged since the start.
-    pub bytes_acked: u64,
-    /// Handed to the kernel and not yet sent.
-    pub notsent: u64,
-    /// The sender is repairing a loss after a time-out (`TCP_CA_Loss`).
-    pub ca_loss: bool,
+/// What the transport has been given.
+#[derive(Debug)]
+struct Writing {
+    /// Bytes in the batch when last seen.
+    outstanding: usize,
+    /// When bytes last left the batch, or entered an empty one.
+    progress: Instant,
+    /// Bytes since the start or the last pause.
+    burst: usize,
+    sent_at: Option<Instant>,
 }
 
-/// Counters of one connection since its start.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-#[non_exhaustive]
-pub struct Stats {
-    /// Streams opened here.
-    pub opened: u64,
-    /// Streams the peer opened and that were accepted.
-    pub accepted: u64,
-    /// Streams the peer opened and that were refused.
-    pub refused: u64,
-    /// Bytes received, headers included.
-    pub bytes_in: u64,
-    /// Bytes put into batches, headers included.
-    pub bytes_out: u64,
-    /// Frames received.
-    pub frames_in: u64,
-    /// Frames put into batches.
-    pub frames_out: u64,
-    /// Resets received.
-    pub resets_in: u64,
-    /// Resets sent.
-    pub resets_out: u64,
-    /// Frames for streams that had ended, dropped.
-    pub late: u64,
-    /// PINGs sent.
-    pub pings: u64,
-    /// Times a window grew.
-    pub grown: u64,
+/// A payload being received.
+#[derive(Clone, Copy, Debug)]
+struct Body {
+    /// `None`: dropped.
+    to: Option<(Key, StreamId)>,
+    left: usize,
+    flags: u8,
 }
+
+/// Streams a server lets its client open, unless it says otherwise.
+const SERVER_STREAMS: u32 = 256;
+/// Every stream's window, unless the peer's settings raise it.
+const INITIAL_WINDOW: u64 = 262_144;
+const MOST_RECORDS: usize = 64;

@@ -1,0 +1,324 @@
+//! How much of a stream may be under way: the receiver's window and the sender's leave.
+//!
+//! ```text
+//!  bytes of the stream   0 ─────── consumed ──────── received ─────────── limit ─────▶
+//!                              │<──── unread ────>│<── still promised ──>│
+//!                              │<────────────────── window T ──────────────────>│ grantable
+//! ```
+//!
+//! `limit` never moves back: a window shrinks by withholding. The receiver tells a new limit when a quarter of the
+//! window can be granted, or one frame's worth when the sender said it is BLOCKED.
+//!
+//! The window grows by what the application consumed within one round trip, so however long a big window takes to
+//! drain, growth does not stop before the path is full.
+
+use std::time::{Duration, Instant};
+
+use framing::remux2::Credit;
+
+use crate::budget::Pressure;
+use crate::config::WindowConfig;
+
+/// The receiving side of a stream's credit.
+#[derive(Debug)]
+pub(super) struct RecvCredit {
+    consumed: u64,
+    received: u64,
+    limit: u64,
+    window: u64,
+    /// The window at the start: what is charged to admission, not to growth.
+    initial: u64,
+    /// The last DATA said that its sender has more and may not send it.
+    blocked: bool,
+    /// The same, seen while little was unread: the window is the bottleneck.
+    starved: bool,
+    grown: bool,
+    began: Instant,
+    epoch: Instant,
+    epoch_consumed: u64,
+    last_consumed: Instant,
+    /// Since when more than half of the window has been unread.
+    slow_since: Option<Instant>,
+    /// Since when the window has been full of unread bytes.
+    full_since: Option<Instant>,
+}
+
+impl RecvCredit {
+    pub(super) fn new(initial: u64, now: Instant) -> Self {
+        Self {
+            consumed: 0,
+            received: 0,
+            limit: initial,
+            window: initial,
+            initial,
+            blocked: false,
+            starved: false,
+            grown: false,
+            began: now,
+            epoch: now,
+            epoch_consumed: 0,
+            last_consumed: now,
+            slow_since: None,
+            full_since: None,
+        }
+    }
+
+    /// Accounts for a frame of `n` bytes, before any of them is taken in.
+    ///
+    /// # Errors
+    /// The peer sends beyond its limit.
+    pub(super) fn receive(&mut self, n: u64, now: Instant) -> Result<(), FlowError> {
+        let received = self.received.checked_add(n).filter(|&sum| sum <= self.limit).ok_or(FlowError)?;
+        self.received = received;
+        if self.unread() > self.window / 2 && self.slow_since.is_none() {
+            self.slow_since = Some(now);
+        }
+        if received == self.limit && self.full_since.is_none() {
+            self.full_since = Some(now);
+        }
+        Ok(())
+    }
+
+    /// Notes whether the frame just received said BLOCKED.
+    pub(super) const fn set_blocked(&mut self, blocked: bool) {
+        self.blocked = blocked;
+        if blocked && self.unread() < self.window / 4 {
+            self.starved = true;
+        }
+    }
+
+    /// The application consumed `n` bytes (no more than it got).
+    pub(super) fn consume(&mut self, n: u64, now: Instant, growth: &Growth<'_>) -> bool {
+        let n = n.min(self.unread());
+        if n == 0 {
+            return false;
+        }
+        self.shrink(now, growth.config);
+        self.consumed = self.consumed.saturating_add(n);
+        self.epoch_consumed = self.epoch_consumed.saturating_add(n);
+        self.last_consumed = now;
+        self.full_since = None;
+        if self.unread() <= self.window / 2 {
+            self.slow_since = None;
+        }
+        self.grow(now, growth)
+    }
+
+    /// Halves the window for each second its reader was slow and each two it was idle.
+    fn shrink(&mut self, now: Instant, config: &WindowConfig) {
+        let idle = periods(now.saturating_duration_since(self.last_consumed), config.idle_after);
+        let slow = self
+            .slow_since
+            .map_or(0, |since| periods(now.saturating_duration_since(since), config.slow_after));
+        let halvings = idle.max(slow);
+        if halvings > 0 {
+            let least = u64::from(config.min).min(self.window);
+            self.window = self.window.checked_shr(halvings).unwrap_or(0).max(least);
+            self.slow_since = self.slow_since.map(|_| now);
+            self.epoch = now;
+            self.epoch_consumed = 0;
+        }
+    }
+
+    /// Once a round trip: widens the window when the reader used half of it, or the sender starved.
+    fn grow(&mut self, now: Instant, growth: &Growth<'_>) -> bool {
+        let elapsed = now.saturating_duration_since(self.epoch);
+        if elapsed < growth.rtt {
+            return false;
+        }
+        let per_rtt = scale(self.epoch_consumed, growth.rtt, elapsed);
+        let starved = std::mem::take(&mut self.starved);
+        self.epoch = now;
+        self.epoch_consumed = 0;
+        if !starved && per_rtt.saturating_mul(2) < self.window {
+            return false;
+        }
+        // What was consumed in one round trip is proof of that much; no need to creep up on it.
+        let factor = if starved && !self.grown { 4 } else { 2 };
+        let proven = per_rtt.saturating_mul(2).checked_next_power_of_two().unwrap_or(u64::MAX);
+        let most = u64::from(growth.config.max).max(self.initial);
+        let wanted = self.window.saturating_mul(factor).max(proven).min(most);
+        let before = self.growth();
+        let after = self.growth_at(wanted);
+        if wanted <= self.window || !(growth.allows)(after.saturating_sub(before)) {
+            return false;
+        }
+        self.window = wanted;
+        self.grown = true;
+        true
+    }
+
+    /// Whether a CREDIT is worth a frame now.
+    pub(super) fn is_due(&self, pressure: Pressure) -> bool {
+        let window = self.effective(pressure);
+        let grantable = self.consumed.saturating_add(window).saturating_sub(self.limit);
+        grantable > 0 && (grantable >= window / 4 || (self.blocked && grantable >= FRAME))
+    }
+
+    /// Moves the limit up and says so.
+    pub(super) fn grant(&mut self, pressure: Pressure) -> Credit {
+        self.limit = self.limit.max(self.consumed.saturating_add(self.effective(pressure)));
+        if self.received < self.limit {
+            self.full_since = None;
+        }
+        let window = self.limit.saturating_sub(self.consumed);
+        Credit { consumed: low_half(self.consumed), window: u32::try_from(window).unwrap_or(u32::MAX) }
+    }
+
+    fn effective(&self, pressure: Pressure) -> u64 {
+        match pressure {
+            Pressure::High => self.window.min(TIGHT),
+            Pressure::Low | Pressure::Raised => self.window,
+        }
+    }
+
+    /// Bytes received that the application has not consumed.
+    pub(super) const fn unread(&self) -> u64 {
+        self.received.saturating_sub(self.consumed)
+    }
+
+    /// Bytes received so far.
+    pub(super) const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// When the stream began.
+    pub(super) const fn began(&self) -> Instant {
+        self.began
+    }
+
+    /// `n` of the bytes received were not the application's.
+    pub(super) const fn discount(&mut self, n: u64) {
+        self.received = self.received.saturating_sub(n);
+    }
+
+    /// Bytes that are unread or may still come.
+    pub(super) const fn promised(&self) -> u64 {
+        self.limit.saturating_sub(self.consumed)
+    }
+
+    /// The part of the window, or of what was promised, beyond the initial window.
+    pub(super) fn growth(&self) -> u64 {
+        self.growth_at(self.window)
+    }
+
+    fn growth_at(&self, window: u64) -> u64 {
+        window.max(self.promised()).saturating_sub(self.initial)
+    }
+
+    /// Since when the window has been full with nothing consumed.
+    pub(super) const fn full_since(&self) -> Option<Instant> {
+        self.full_since
+    }
+
+    #[cfg(test)]
+    pub(super) const fn window(&self) -> u64 {
+        self.window
+    }
+}
+
+/// What growth depends on beside the stream itself.
+pub(super) struct Growth<'a> {
+    /// Smoothed round-trip time, at least 1 ms.
+    pub(super) rtt: Duration,
+    pub(super) config: &'a WindowConfig,
+    /// Whether connection and process have room for that many more bytes.
+    pub(super) allows: &'a dyn Fn(u64) -> bool,
+}
+
+/// The sending side of a stream's credit.
+#[derive(Debug)]
+pub(super) struct SendCredit {
+    sent: u64,
+    limit: u64,
+    /// What the peer last said it consumed.
+    consumed: u64,
+    /// The limit at which BLOCKED was said; once is enough.
+    told: Option<u64>,
+}
+
+impl SendCredit {
+    pub(super) const fn new(initial: u64) -> Self {
+        Self { sent: 0, limit: initial, consumed: 0, told: None }
+    }
+
+    /// Bytes that may be sent now.
+    pub(super) const fn room(&self) -> u64 {
+        self.limit.saturating_sub(self.sent)
+    }
+
+    /// `n` bytes are sent, at most [`SendCredit::room`].
+    pub(super) const fn spend(&mut self, n: u64) {
+        self.sent = self.sent.saturating_add(n);
+    }
+
+    /// Bytes sent so far.
+    pub(super) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// The peer's initial window turned out larger than assumed.
+    pub(super) fn raise(&mut self, initial: u64) {
+        self.limit = self.limit.max(initial);
+    }
+
+    /// A CREDIT came. `Ok(true)`: the limit rose.
+    ///
+    /// # Errors
+    /// It takes back what was granted, counts bytes that were never sent, or grants too much.
+    pub(super) fn update(&mut self, credit: Credit) -> Result<bool, FlowError> {
+        let step = credit.consumed.wrapping_sub(low_half(self.consumed));
+        let consumed =
+            self.consumed.checked_add(step.into()).filter(|&sum| sum <= self.sent).ok_or(FlowError)?;
+        if credit.window > MAX_WINDOW {
+            return Err(FlowError);
+        }
+        let limit = consumed.checked_add(credit.window.into()).ok_or(FlowError)?;
+        if limit < self.limit {
+            return Err(FlowError);
+        }
+        let rose = limit > self.limit;
+        self.consumed = consumed;
+        self.limit = limit;
+        Ok(rose)
+    }
+
+    /// Whether the peer does not know yet that this limit holds the stream up.
+    pub(super) fn should_tell(&self) -> bool {
+        self.told != Some(self.limit)
+    }
+
+    /// BLOCKED is said.
+    pub(super) const fn tell(&mut self) {
+        self.told = Some(self.limit);
+    }
+}
+
+/// The rules of credit were broken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct FlowError;
+
+/// The longest window there is.
+pub(super) const MAX_WINDOW: u32 = 1 << 30;
+/// What a blocked sender needs at least.
+const FRAME: u64 = 16_376;
+/// Nothing above this is granted while the process's growth budget is nearly spent.
+const TIGHT: u64 = 64 << 10;
+
+/// The part of a count that is on the wire.
+#[expect(clippy::cast_possible_truncation, reason = "the wire carries counts modulo 2^32")]
+const fn low_half(count: u64) -> u32 {
+    count as u32
+}
+
+/// How many whole periods have passed.
+fn periods(elapsed: Duration, period: Duration) -> u32 {
+    let n = elapsed.as_nanos().checked_div(period.as_nanos()).unwrap_or(0);
+    u32::try_from(n).unwrap_or(u32::MAX)
+}
+
+/// `n` over `elapsed`, as seen in `part` of that time.
+fn scale(n: u64, part: Duration, elapsed: Duration) -> u64 {
+    let scaled = u128::from(n).saturating_mul(part.as_nanos()).checked_div(elapsed.as_nanos());
+    scaled.and_then(|n| u64::try_from(n).ok()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,304 @@
+//! Whether the peer is still there.
+//!
+//! ```text
+//!            silent for P, and a reason to ask            half of D          D
+//!  Quiet ───────────────────────────────────▶ Asked ─────────▶ Suspect ──────────▶ Dead
+//!    ▲              (remux2: PING)              │                 │
+//!    └──────────── any byte from the peer ──────┴─────────────────┘
+//! ```
+//!
+//! P is 5 s at a client and 15 s at a server, less up to 20 % of jitter, and 25 s after three rounds in which only
+//! answers came. D is four round trips, at least 1 s and at most 5 s. It starts when the PING has reached the peer's
+//! kernel (TCP_INFO's `bytes_acked`): a slow uplink full of our own data is not a dead peer, and a stopped peer whose
+//! kernel still acknowledges is one.
+//!
+//! The classic wire has no PING: there a connection becomes suspect when the kernel makes no progress, and ends when
+//! writing stalls.
+
+use std::time::{Duration, Instant};
+
+use super::path::PathInfo;
+use crate::config::{LivenessConfig, Role};
+
+#[derive(Debug)]
+pub(super) struct Liveness {
+    config: LivenessConfig,
+    /// P before jitter.
+    base: Duration,
+    /// P as drawn for this round.
+    patience: Duration,
+    random: u64,
+    last_received: Instant,
+    quiet_rounds: u32,
+    wish: Option<Wish>,
+    asked: Option<Asked>,
+    asked_at: Option<Instant>,
+    /// The peer wants no PING oftener than this.
+    pub(super) min_ping: Duration,
+    suspect: bool,
+    /// Bytes acknowledged when last looked, and since when that stands still with something unacknowledged.
+    acked: u64,
+    stuck_since: Option<Instant>,
+    loss_since: Option<Instant>,
+}
+
+impl Liveness {
+    pub(super) fn new(config: LivenessConfig, role: Role, seed: u64, now: Instant) -> Self {
+        let base = match role {
+            Role::Client => config.ping_client,
+            Role::Server => config.ping_server,
+        };
+        let mut new = Self {
+            config,
+            base,
+            patience: base,
+            random: seed,
+            last_received: now,
+            quiet_rounds: 0,
+            wish: None,
+            asked: None,
+            asked_at: None,
+            min_ping: Duration::from_secs(1),
+            suspect: false,
+            acked: 0,
+            stuck_since: None,
+            loss_since: None,
+        };
+        new.draw();
+        new
+    }
+
+    /// Bytes came; `busy`: something beside PINGs among them. True when the connection is suspect no longer.
+    pub(super) fn handle_received(&mut self, now: Instant, busy: bool) -> bool {
+        self.last_received = now;
+        if busy {
+            self.quiet_rounds = 0;
+        } else if self.asked.is_some() {
+            self.quiet_rounds = self.quiet_rounds.saturating_add(1);
+        }
+        self.asked = None;
+        self.wish = None;
+        self.draw();
+        std::mem::take(&mut self.suspect)
+    }
+
+    /// Bytes of a stream are being sent: an answer is wanted soon again.
+    pub(super) fn handle_sending(&mut self) {
+        if self.quiet_rounds >= QUIET_ROUNDS {
+            self.quiet_rounds = 0;
+            self.draw();
+        }
+        self.quiet_rounds = 0;
+    }
+
+    /// An OPEN is being sent: on a connection silent for long it carries a PING.
+    pub(super) fn handle_open(&mut self, now: Instant) {
+        if self.silence(now) > self.config.open_silence {
+            self.ask(None);
+        }
+    }
+
+    /// The machine slept or the path changed. True when the connection becomes suspect by it.
+    pub(super) fn handle_suspend(&mut self) -> bool {
+        self.asked = None;
+        self.ask(Some(self.config.answer_min));
+        !std::mem::replace(&mut self.suspect, true)
+    }
+
+    /// All bytes handed out so far are with the kernel, or some of them are.
+    pub(super) fn handle_written(&mut self, now: Instant, all: bool) {
+        if let Some(asked) = self.asked.as_mut().filter(|asked| !asked.written) {
+            asked.since = now;
+            asked.written = all;
+        }
+    }
+
+    /// What the kernel says; the result is a change of suspicion, if any.
+    pub(super) fn handle_path(
+        &mut self,
+        now: Instant,
+        path: &PathInfo,
+        round_trip: Duration,
+    ) -> Option<Suspicion> {
+        let progress = path.bytes_acked > self.acked;
+        self.acked = path.bytes_acked;
+        self.stuck_since = if path.unacked == 0 || progress { None } else { self.stuck_since.or(Some(now)) };
+        self.loss_since = if path.ca_loss { self.loss_since.or(Some(now)) } else { None };
+        if let Some(asked) = self.asked.as_mut().filter(|asked| asked.written) {
+            let end = path.bytes_acked.saturating_add(path.unacked).saturating_add(path.notsent);
+            let target = *asked.target.get_or_insert(end);
+            if progress && !asked.delivered {
+                asked.since = now;
+            }
+            asked.delivered = path.bytes_acked >= target;
+        }
+        let patience = round_trip.saturating_mul(4).max(SICK);
+        let long =
+            |since: Option<Instant>| since.is_some_and(|at| now.saturating_duration_since(at) >= patience);
+        if !self.suspect && (long(self.stuck_since) || long(self.loss_since)) {
+            self.suspect = true;
+            self.ask(None);
+            return Some(Suspicion::Raised);
+        }
+        None
+    }
+
+    /// Classic: progress in the kernel is all there is to clear a suspicion with.
+    pub(super) fn handle_progress(&mut self) -> bool {
+        self.stuck_since.is_none() && self.loss_since.is_none() && std::mem::take(&mut self.suspect)
+    }
+
+    /// The next deadline. `reason`: there is something to lose; `pings`: the wire has PINGs.
+    pub(super) fn poll_timeout(
+        &self,
+        reason: bool,
+        pings: bool,
+        round_trip: Duration,
+        path: bool,
+    ) -> Option<Deadline> {
+        if !pings {
+            return None;
+        }
+        if let Some(asked) = &self.asked {
+            let limit = self.limit(asked.limit, round_trip);
+            let at = later(asked.since, if self.suspect { limit } else { half(limit) });
+            let look = later(asked.looked.unwrap_or(asked.since), LOOK);
+            if path && !asked.delivered && asked.written && look < at {
+                return Some((look, "path"));
+            }
+            return Some((at, "answer to ping"));
+        }
+        if self.wish.is_some() || !reason {
+            return None;
+        }
+        let due = later(self.last_received, self.patience);
+        let polite = self.asked_at.map_or(due, |at| later(at, self.min_ping));
+        Some((due.max(polite), "ping"))
+    }
+
+    /// Acts on a deadline that has come.
+    pub(super) fn handle_timeout(
+        &mut self,
+        now: Instant,
+        reason: bool,
+        round_trip: Duration,
+    ) -> Option<Suspicion> {
+        let Some(asked) = &mut self.asked else {
+            if reason && self.poll_timeout(reason, true, round_trip, false).is_some_and(|(at, _)| at <= now) {
+                self.ask(None);
+            }
+            return None;
+        };
+        asked.looked = Some(now);
+        let (given, since) = (asked.limit, asked.since);
+        let limit = self.limit(given, round_trip);
+        if now >= later(since, limit) {
+            return Some(Suspicion::Dead { silence: self.silence(now) });
+        }
+        if !self.suspect && now >= later(since, half(limit)) {
+            self.suspect = true;
+            return Some(Suspicion::Raised);
+        }
+        None
+    }
+
+    /// Whether a PING should go out.
+    pub(super) const fn wants_ping(&self) -> bool {
+        self.wish.is_some()
+    }
+
+    /// The PING that goes out now.
+    pub(super) fn take_ping(&mut self, now: Instant) -> Option<[u8; 8]> {
+        let wish = self.wish.take()?;
+        self.asked_at = Some(now);
+        self.asked = Some(Asked {
+            since: now,
+            limit: wish.limit,
+            written: false,
+            target: None,
+            delivered: false,
+            looked: None,
+        });
+        Some(self.next_random().to_be_bytes())
+    }
+
+    /// Time since the last byte.
+    pub(super) fn silence(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.last_received)
+    }
+
+    fn ask(&mut self, limit: Option<Duration>) {
+        if self.asked.is_none() {
+            self.wish = Some(Wish { limit });
+        }
+    }
+
+    fn limit(&self, given: Option<Duration>, round_trip: Duration) -> Duration {
+        let usual = round_trip
+            .saturating_mul(4)
+            .clamp(self.config.answer_min, self.config.answer_max.max(self.config.answer_min));
+        given.unwrap_or(usual)
+    }
+
+    fn draw(&mut self) {
+        let base =
+            if self.quiet_rounds >= QUIET_ROUNDS { self.config.ping_quiet.max(self.base) } else { self.base };
+        let part = u32::try_from(self.next_random() % 201).unwrap_or(0);
+        self.patience = base.saturating_sub(base.checked_div(1000).unwrap_or_default().saturating_mul(part));
+    }
+
+    /// SplitMix64: even, and that is all that is asked of it.
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (self.random ^ (self.random >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+}
+
+/// A change in what is thought of the peer.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Suspicion {
+    Raised,
+    Dead { silence: Duration },
+}
+
+/// When to act, and why.
+pub(super) type Deadline = (Instant, &'static str);
+
+/// A PING that should be sent.
+#[derive(Debug)]
+struct Wish {
+    /// D, when it is not the usual one.
+    limit: Option<Duration>,
+}
+
+/// A PING that was sent.
+#[derive(Debug)]
+struct Asked {
+    /// From when D counts.
+    since: Instant,
+    limit: Option<Duration>,
+    /// It is with the kernel.
+    written: bool,
+    /// What `bytes_acked` must reach for it to have arrived.
+    target: Option<u64>,
+    delivered: bool,
+    looked: Option<Instant>,
+}
+
+pub(super) fn later(at: Instant, by: Duration) -> Instant {
+    at.checked_add(by).or_else(|| at.checked_add(FAR)).unwrap_or(at)
+}
+
+fn half(time: Duration) -> Duration {
+    time.checked_div(2).unwrap_or(time)
+}
+
+/// Answered rounds without anything else after which a connection is quiet.
+const QUIET_ROUNDS: u32 = 3;
+/// A path without progress for this long, or four round trips, is suspect.
+const SICK: Duration = Duration::from_secs(2);
+/// While a PING is under way the kernel is asked this often.
+const LOOK: Duration = Duration::from_millis(250);
+const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);

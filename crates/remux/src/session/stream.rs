@@ -1,0 +1,449 @@
+//! One stream: what is queued in each direction, and how far each has ended.
+//!
+//! ```text
+//!  sending     Open ──finish──▶ Finishing ──FIN sent──▶ Finished        receiving   Open ──FIN came──▶ Finished
+//!               └───────┬──────────┘                                                └──┐
+//!                       └── RST either way, connection lost ──▶ Failed                 └── the same ──▶ Failed
+//! ```
+//!
+//! The stream is over on the wire (`ended`) when both have finished or failed. Its slot stays until the application
+//! has let go of it and nothing about it is left to say to the peer.
+//!
+//! Chunks are shared, not copied, unless they are short (under 2 KiB): those are copied together, so that they can't
+//! keep a whole receive buffer alive, and so that a flood of them is no flood of allocations.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use bytes::{Buf, Bytes, BytesMut};
+use framing::remux2::{Code, Open as OpenPayload, Opened};
+
+use super::StreamId;
+use super::batch::Batch;
+use super::credit::{RecvCredit, SendCredit};
+use crate::error::StreamError;
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) id: StreamId,
+    /// Opened by this side.
+    pub(super) local: bool,
+    pub(super) send: SendHalf,
+    pub(super) recv: RecvHalf,
+    pub(super) control: Control,
+    pub(super) urgency: u8,
+    pub(super) priority_at: Option<Instant>,
+    /// The opener wants OPENED, or this side owes it.
+    pub(super) want_opened: bool,
+    /// The application knows of the stream.
+    pub(super) announced: bool,
+    /// The application has let go of it.
+    pub(super) forgotten: bool,
+    /// Over on the wire, and the application was told.
+    pub(super) ended: bool,
+    pub(super) failure: Option<StreamError>,
+    /// Classic: when its queue became full, and the bytes read since.
+    pub(super) full: Option<(Instant, u64)>,
+    /// What the process's budget has been told of this stream: held bytes and growth.
+    pub(super) charged: (u64, u64),
+    pub(super) place: Place,
+}
+
+impl Stream {
+    pub(super) fn new(id: StreamId, local: bool, send_limit: u64, recv_limit: u64, now: Instant) -> Self {
+        Self {
+            id,
+            local,
+            send: SendHalf::new(send_limit),
+            recv: RecvHalf::new(recv_limit, now),
+            control: Control::default(),
+            urgency: 3,
+            priority_at: None,
+            want_opened: false,
+            announced: true,
+            forgotten: false,
+            ended: false,
+            failure: None,
+            full: None,
+            charged: (0, 0),
+            place: Place::default(),
+        }
+    }
+
+    /// Whether the scheduler has something to send from it.
+    pub(super) fn is_sendable(&self) -> bool {
+        if self.control.open.is_some() {
+            return false;
+        }
+        match self.send.state {
+            SendState::Open | SendState::Finishing if self.send.queued > 0 => {
+                self.send.credit.room() > 0 || self.send.credit.should_tell()
+            }
+            SendState::Finishing => self.send.fin_ready,
+            SendState::Open | SendState::Finished | SendState::Failed => false,
+        }
+    }
+
+    /// Whether both directions are over.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.send.state, SendState::Finished | SendState::Failed)
+            && self.recv.state != RecvState::Open
+    }
+
+    /// Whether the slot can be used for another stream.
+    pub(super) fn is_free(&self) -> bool {
+        self.forgotten && self.ended && self.control.rst.is_none()
+    }
+
+    /// What a finished direction says to a further write.
+    pub(super) fn send_error(&self) -> StreamError {
+        match (&self.send.state, &self.failure) {
+            (SendState::Failed, Some(error)) => error.clone(),
+            _ => StreamError::Finished,
+        }
+    }
+
+    /// The bytes to charge: promised or unread, overhead, and queued to be sent.
+    pub(super) fn held(&self, classic: bool) -> u64 {
+        let receive = if classic { self.recv.credit.unread() } else { self.recv.promised() };
+        let chunks = (self.recv.chunks.len() as u64).saturating_mul(CHUNK_COST);
+        receive.saturating_add(chunks).saturating_add(self.send.queued as u64)
+    }
+}
+
+/// Frames that wait to be said; bits and slots, so that nothing here can grow.
+#[derive(Debug, Default)]
+pub(super) struct Control {
+    /// OPEN has not been sent.
+    pub(super) open: Option<Box<OpenOut>>,
+    pub(super) opened: Option<Box<Opened>>,
+    pub(super) rst: Option<Box<RstOut>>,
+    /// CREDIT is worth a frame; also: the stream is on the list of those.
+    pub(super) credit: bool,
+    /// On the list of those with OPEN or OPENED.
+    pub(super) listed: bool,
+}
+
+/// An OPEN to be sent.
+#[derive(Debug)]
+pub(super) struct OpenOut {
+    pub(super) payload: OpenPayload,
+    pub(super) flags: u8,
+}
+
+/// A RST to be sent.
+#[derive(Debug)]
+pub(super) struct RstOut {
+    pub(super) code: Code,
+    pub(super) text: String,
+    pub(super) safe: bool,
+}
+
+/// Where the scheduler has put the stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place {
+    /// The ticket of its entry; 0: in no list.
+    pub(super) ticket: u64,
+    /// In the list of new streams.
+    pub(super) new: bool,
+    /// Bytes it may send before its neighbours' turn.
+    pub(super) deficit: i64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum SendState {
+    Open,
+    /// FIN stands behind the queue.
+    Finishing,
+    Finished,
+    Failed,
+}
+
+#[derive(Debug)]
+pub(super) struct SendHalf {
+    pub(super) state: SendState,
+    pub(super) credit: SendCredit,
+    /// The FIN may be sent (classic: the opener's may not, it would end both directions).
+    pub(super) fin_ready: bool,
+    pub(super) queued: usize,
+    /// More than half full: say so when it no longer is.
+    pub(super) was_full: bool,
+    chunks: Chunks,
+}
+
+impl SendHalf {
+    fn new(limit: u64) -> Self {
+        Self {
+            state: SendState::Open,
+            credit: SendCredit::new(limit),
+            fin_ready: false,
+            queued: 0,
+            was_full: false,
+            chunks: Chunks::default(),
+        }
+    }
+
+    pub(super) fn push(&mut self, data: Bytes) {
+        self.queued = self.queued.saturating_add(data.len());
+        self.chunks.push(data);
+    }
+
+    /// Moves `n` queued bytes into the batch.
+    pub(super) fn take(&mut self, n: usize, batch: &mut Batch) {
+        self.queued = self.queued.saturating_sub(n);
+        self.credit.spend(n as u64);
+        let mut left = n;
+        while left > 0 {
+            let Some(chunk) = self.chunks.take(left) else { return };
+            left = left.saturating_sub(chunk.len());
+            batch.put(chunk);
+        }
+    }
+
+    /// Ends without a FIN of its own: the peer ended both directions.
+    pub(super) fn end(&mut self) {
+        self.state = SendState::Finished;
+        self.queued = 0;
+        self.chunks = Chunks::default();
+    }
+
+    /// Drops what is queued.
+    pub(super) fn fail(&mut self) {
+        if self.state != SendState::Finished {
+            self.state = SendState::Failed;
+        }
+        self.queued = 0;
+        self.chunks = Chunks::default();
+    }
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum RecvState {
+    Open,
+    Finished,
+    Failed,
+}
+
+#[derive(Debug)]
+pub(super) struct RecvHalf {
+    pub(super) state: RecvState,
+    pub(super) credit: RecvCredit,
+    /// The application was told to wait and is to be told when there is something.
+    pub(super) waiting: bool,
+    /// Nobody will read: what comes is dropped.
+    discarding: bool,
+    chunks: Chunks,
+}
+
+impl RecvHalf {
+    fn new(limit: u64, now: Instant) -> Self {
+        Self {
+            state: RecvState::Open,
+            credit: RecvCredit::new(limit, now),
+            waiting: false,
+            discarding: false,
+            chunks: Chunks::default(),
+        }
+    }
+
+    pub(super) fn push(&mut self, data: Bytes) {
+        self.chunks.push(data);
+    }
+
+    pub(super) fn push_part(&mut self, input: &mut BytesMut, n: usize) {
+        self.chunks.push_part(input, n);
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
+        self.chunks.take(usize::MAX)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.chunks.is_empty()
+    }
+
+    /// Copies the first bytes into `into`, as many as there are; says how many.
+    pub(super) fn peek(&self, into: &mut [u8]) -> usize {
+        self.chunks.peek(into)
+    }
+
+    /// Drops `n` bytes from the front.
+    pub(super) fn skip(&mut self, n: usize) {
+        let mut left = n;
+        while left > 0 {
+            let Some(chunk) = self.chunks.take(left) else { return };
+            left = left.saturating_sub(chunk.len());
+        }
+    }
+
+    /// Drops what is unread and all that is still to come.
+    pub(super) fn discard(&mut self) {
+        self.discarding = true;
+        self.chunks = Chunks::default();
+    }
+
+    pub(super) const fn is_discarding(&self) -> bool {
+        self.discarding
+    }
+
+    /// A reset drops what is unread; a cut connection leaves it to be read.
+    pub(super) fn fail(&mut self, drop_unread: bool) {
+        if drop_unread {
+            self.chunks = Chunks::default();
+            self.state = RecvState::Failed;
+        } else if self.state == RecvState::Open {
+            self.state = RecvState::Failed;
+        }
+    }
+
+    /// Bytes that are unread or may still come; none may once the direction is over.
+    fn promised(&self) -> u64 {
+        match self.state {
+            RecvState::Open => self.credit.promised(),
+            RecvState::Finished | RecvState::Failed => self.chunks.bytes as u64,
+        }
+    }
+
+    pub(super) fn growth(&self) -> u64 {
+        if self.state == RecvState::Open { self.credit.growth() } else { 0 }
+    }
+}
+
+/// A queue of bytes in which short chunks are copied together.
+#[derive(Debug, Default)]
+struct Chunks {
+    queue: VecDeque<Bytes>,
+    /// Behind the queue: short chunks, growing together.
+    tail: BytesMut,
+    bytes: usize,
+}
+
+impl Chunks {
+    fn len(&self) -> usize {
+        self.queue.len().saturating_add(usize::from(!self.tail.is_empty()))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes == 0
+    }
+
+    fn push(&mut self, data: Bytes) {
+        self.bytes = self.bytes.saturating_add(data.len());
+        if data.len() < SHORT && !self.queue.is_empty() {
+            return self.append(&data);
+        }
+        self.close_tail();
+        if !data.is_empty() {
+            self.queue.push_back(data);
+        }
+    }
+
+    /// Takes the first `n` bytes of `input`: shared when they are many, copied when they are few.
+    fn push_part(&mut self, input: &mut BytesMut, n: usize) {
+        if n >= SHORT {
+            self.bytes = self.bytes.saturating_add(n);
+            self.close_tail();
+            self.queue.push_back(input.split_to(n).freeze());
+            return;
+        }
+        let part = input.get(..n).unwrap_or_default();
+        self.bytes = self.bytes.saturating_add(part.len());
+        if self.is_first(n) {
+            self.queue.push_back(Bytes::copy_from_slice(part));
+        } else {
+            self.append(part);
+        }
+        input.advance(n.min(input.len()));
+    }
+
+    fn is_first(&self, n: usize) -> bool {
+        self.bytes == n
+    }
+
+    fn append(&mut self, data: &[u8]) {
+        if self.tail.len().saturating_add(data.len()) > TAIL {
+            self.close_tail();
+        }
+        self.tail.extend_from_slice(data);
+    }
+
+    fn close_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.queue.push_back(std::mem::take(&mut self.tail).freeze());
+        }
+    }
+
+    /// The next chunk, at most `most` bytes of it.
+    fn take(&mut self, most: usize) -> Option<Bytes> {
+        if self.queue.is_empty() {
+            self.close_tail();
+        }
+        let front = self.queue.front_mut()?;
+        let chunk = if front.len() <= most { self.queue.pop_front()? } else { front.split_to(most) };
+        self.bytes = self.bytes.saturating_sub(chunk.len());
+        Some(chunk)
+    }
+
+    fn peek(&self, into: &mut [u8]) -> usize {
+        let mut filled = 0_usize;
+        for chunk in self.queue.iter().map(Bytes::as_ref).chain([self.tail.as_ref()]) {
+            let room = into.get_mut(filled..).unwrap_or_default();
+            let n = chunk.len().min(room.len());
+            if let (Some(to), Some(from)) = (room.get_mut(..n), chunk.get(..n)) {
+                to.copy_from_slice(from);
+            }
+            filled = filled.saturating_add(n);
+        }
+        filled
+    }
+}
+
+/// What a chunk costs beside its bytes.
+const CHUNK_COST: u64 = 256;
+/// Chunks below this are copied.
+const SHORT: usize = 2048;
+/// Short chunks are put together up to this.
+const TAIL: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flood_of_one_byte_chunks_is_few_chunks() {
+        let mut chunks = Chunks::default();
+        for _ in 0..100_000 {
+            chunks.push_part(&mut BytesMut::from(&b"x"[..]), 1);
+        }
+        assert_eq!(chunks.bytes, 100_000);
+        assert!(chunks.len() < 30, "{} chunks", chunks.len());
+    }
+
+    #[test]
+    fn bytes_come_out_in_order_whatever_their_chunks() {
+        let data: Vec<u8> = (0..40_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+        let mut chunks = Chunks::default();
+        let mut input = BytesMut::from(&data[..]);
+        for n in [1, 1, 3000, 5, 2047, 2048, 1, 4000, 100, 20_000, 1, 2].into_iter().cycle() {
+            let n = n.min(input.len());
+            if n == 0 {
+                break;
+            }
+            if n % 2 == 0 {
+                let part = input.split_to(n).freeze();
+                chunks.push(part);
+            } else {
+                chunks.push_part(&mut input, n);
+            }
+        }
+        let mut front = [0; 300];
+        assert_eq!(chunks.peek(&mut front), 300);
+        assert_eq!(front[..], data[..300]);
+        let mut out = Vec::new();
+        while let Some(chunk) = chunks.take(777) {
+            out.extend_from_slice(&chunk);
+        }
+        assert_eq!(out, data);
+        assert!(chunks.is_empty());
+    }
+}
