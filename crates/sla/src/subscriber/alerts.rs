@@ -22,6 +22,8 @@ struct State {
     alerts: VecDeque<Alert>,
     /// The sender still has something to send.
     is_busy: bool,
+    /// And waits until then: for a back-off, or a robot that wants no messages now.
+    resumes: Option<Instant>,
     is_closed: bool,
 }
 
@@ -35,11 +37,15 @@ impl Inbox {
         }
     }
 
-    /// Waits until all alerts were sent or given up, at most `limit`.
+    /// Waits until all alerts were sent or given up, at most `limit`, and not at all for what can't be sent in
+    /// that time.
     pub(crate) fn flush(&self, limit: Duration) {
         let deadline = Instant::now() + limit;
-        let mut state = self.state.lock();
-        self.idle.wait_while_until(&mut state, |state| state.is_busy || !state.alerts.is_empty(), deadline);
+        let may_send = |state: &mut State| {
+            let is_soon = state.resumes.is_none_or(|at| at <= deadline);
+            is_soon && (state.is_busy || !state.alerts.is_empty())
+        };
+        self.idle.wait_while_until(&mut self.state.lock(), may_send, deadline);
     }
 
     /// Ends the thread after what it is doing.
@@ -52,9 +58,8 @@ impl Inbox {
     fn take(&self, deadline: Option<Instant>, is_busy: bool) -> Option<VecDeque<Alert>> {
         let mut state = self.state.lock();
         state.is_busy = is_busy;
-        if !is_busy && state.alerts.is_empty() {
-            self.idle.notify_all();
-        }
+        state.resumes = deadline.filter(|_| is_busy);
+        self.idle.notify_all();
         let nothing = |state: &mut State| state.alerts.is_empty() && !state.is_closed;
         match deadline {
             Some(deadline) => drop(self.work.wait_while_until(&mut state, nothing, deadline)),
@@ -63,7 +68,7 @@ impl Inbox {
         if state.is_closed {
             return None;
         }
-        state.is_busy = true;
+        (state.is_busy, state.resumes) = (true, None);
         Some(std::mem::take(&mut state.alerts))
     }
 }

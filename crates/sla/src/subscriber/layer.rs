@@ -75,7 +75,7 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    fn as_line(self, meta: &Metadata<'static>) -> bool {
+    fn as_line(self, meta: &Metadata<'_>) -> bool {
         let level = record::level(meta);
         let least = match record::area(meta) {
             // Access lines have no form in text.
@@ -88,26 +88,25 @@ impl Wanted {
     }
 
     /// Never about the webhook through the webhook, nor what other libraries say.
-    fn as_alert(self, meta: &Metadata<'static>) -> bool {
+    fn as_alert(self, meta: &Metadata<'_>) -> bool {
         let is_ours = record::area(meta).is_some_and(|area| area != "hook");
         let is_news = record::level(meta) >= Level::Error
             || fields::event(meta.name()).is_some_and(|event| event.recovers.is_some());
         self.alerts && is_ours && is_news
     }
 
-    fn is_met(self, meta: &Metadata<'static>) -> bool {
+    fn is_met(self, meta: &Metadata<'_>) -> bool {
         self.as_line(meta) || self.as_alert(meta)
     }
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Filter<S> for Wanted {
     fn enabled(&self, meta: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        // Spans are not logged. What the rest is worth is settled once per call site, below, and in on_event.
-        !meta.is_span()
+        !meta.is_span() && self.is_met(meta)
     }
 
     fn callsite_enabled(&self, meta: &'static Metadata<'static>) -> Interest {
-        if meta.is_span() || !self.is_met(meta) { Interest::never() } else { Interest::always() }
+        if self.is_met(meta) && !meta.is_span() { Interest::always() } else { Interest::never() }
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {

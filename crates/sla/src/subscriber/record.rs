@@ -80,12 +80,12 @@ impl fmt::Display for Value {
 }
 
 /// The area of one of our events; none for those of other libraries.
-pub(crate) fn area(meta: &Metadata<'static>) -> Option<&'static str> {
+pub(crate) fn area<'a>(meta: &Metadata<'a>) -> Option<&'a str> {
     meta.target().strip_prefix("sla::")
 }
 
 /// The level as we know it: `tracing` has no `fatal`.
-pub(crate) fn level(meta: &Metadata<'static>) -> Level {
+pub(crate) fn level(meta: &Metadata<'_>) -> Level {
     match *meta.level() {
         tracing::Level::ERROR if meta.name() == "fatal" && area(meta).is_some() => Level::Fatal,
         tracing::Level::ERROR => Level::Error,
