@@ -69,6 +69,7 @@ pub fn init(config: Config) -> Result<Guard, InitError> {
     if tracing::dispatcher::has_been_set() {
         return Err(InitError::Taken);
     }
+    let is_quiet = config.level > Level::Warn;
     let (layer, guard, fallback) = build(config)?;
     tracing::subscriber::set_global_default(Registry::default().with(layer)).map_err(|_| InitError::Taken)?;
     // A second log can't come this far.
@@ -78,8 +79,11 @@ pub fn init(config: Config) -> Result<Guard, InitError> {
             handle.flush(limit);
         }
     });
-    if let Some((path, cause)) = fallback {
-        crate::event::log_fallback(&path.display().to_string(), &cause);
+    match fallback {
+        // It must be said once, whatever the level.
+        Some(fallback) if is_quiet => complain(&fallback),
+        Some((path, cause)) => crate::event::log_fallback(&path.display().to_string(), &cause),
+        None => {}
     }
     Ok(guard)
 }
@@ -94,17 +98,21 @@ where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let (layer, guard, fallback) = build(config)?;
-    if let Some((path, cause)) = fallback {
+    if let Some(fallback) = fallback {
         // There is no subscriber yet that could tell it.
-        eprintln!("log: {}: {cause}; logging to stderr", path.display());
+        complain(&fallback);
     }
     Ok((layer, guard))
 }
 
 /// A path that could not be used though nobody need stop for it, and why.
-type Fallback = Option<(PathBuf, String)>;
+type Fallback = (PathBuf, String);
 
-fn build<S>(config: Config) -> Result<(impl Layer<S> + Send + Sync, Guard, Fallback), InitError>
+fn complain((path, cause): &Fallback) {
+    eprintln!("log: {}: {cause}; logging to stderr", path.display());
+}
+
+fn build<S>(config: Config) -> Result<(impl Layer<S> + Send + Sync, Guard, Option<Fallback>), InitError>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
@@ -132,7 +140,7 @@ where
     Ok((log.with_filter(wanted), Guard { handle, writer: Some(writer) }, fallback))
 }
 
-fn open(path: LogPath, rotation: Rotation) -> Result<(Sink, Fallback), InitError> {
+fn open(path: LogPath, rotation: Rotation) -> Result<(Sink, Option<Fallback>), InitError> {
     let (path, is_asked_for) = match path {
         LogPath::Stderr => return Ok((Sink::Stream(Box::new(io::stderr())), None)),
         LogPath::File(path) => (path, true),
@@ -141,7 +149,11 @@ fn open(path: LogPath, rotation: Rotation) -> Result<(Sink, Fallback), InitError
     open_file(path, is_asked_for, rotation)
 }
 
-fn open_file(path: PathBuf, is_asked_for: bool, rotation: Rotation) -> Result<(Sink, Fallback), InitError> {
+fn open_file(
+    path: PathBuf,
+    is_asked_for: bool,
+    rotation: Rotation,
+) -> Result<(Sink, Option<Fallback>), InitError> {
     match LogFile::open(&path, rotation, Instant::now()) {
         Ok(file) => Ok((Sink::File(Box::new(file)), None)),
         Err(error) if is_asked_for && !matches!(error, OpenError::Locked) => {
@@ -231,3 +243,29 @@ static INSTALLED: OnceLock<Handle> = OnceLock::new();
 
 /// How long the end waits for a slow disk, and again for a slow robot.
 const END_LIMIT: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_nobody_asked_for_may_fail_and_one_that_was_asked_for_may_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("none/t.log");
+        let refused = open_file(path.clone(), true, Rotation::default());
+        assert!(matches!(refused, Err(InitError::Open { .. })));
+        let (sink, fallback) = open_file(path.clone(), false, Rotation::default()).expect("a fallback");
+        assert!(matches!(sink, Sink::Stream(_)));
+        assert!(fallback.is_some_and(|(at, cause)| at == path && cause.contains("No such file")));
+    }
+
+    #[test]
+    fn locked_path_is_never_a_reason_to_stop() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("t.log");
+        let (_first, none) = open_file(path.clone(), true, Rotation::default()).expect("a file");
+        assert!(none.is_none());
+        let (_, fallback) = open_file(path, true, Rotation::default()).expect("a fallback");
+        assert!(fallback.is_some_and(|(_, cause)| cause == "another process logs to this file"));
+    }
+}
