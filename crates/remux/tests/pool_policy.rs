@@ -378,15 +378,15 @@ fn cancelled_request_gets_nothing() {
 #[test]
 fn new_stream_prefers_a_quiet_connection_then_the_newest() {
     let mut desk = Desk::new(Config { spare: false, ..Config::default() });
-    let [bulk, slow, quiet] = three(&mut desk);
+    let [quiet, slow, bulk] = three(&mut desk);
     desk.path(bulk, Path { bulk: 1, ..Path::default() });
     desk.path(slow, Path { queue_delay: Duration::from_millis(80), ..Path::default() });
     assert_eq!(desk.open(), quiet);
-    desk.path(slow, Path::default());
-    desk.path(bulk, Path::default());
-    assert_eq!(desk.open(), quiet, "the newest of equals");
     desk.pool.handle_suspect(desk.now, quiet);
-    assert_eq!(desk.open(), slow);
+    assert_eq!(desk.open(), slow, "a queue is better than bulk");
+    desk.path(bulk, Path::default());
+    desk.path(slow, Path::default());
+    assert_eq!(desk.open(), bulk, "the newest of equals");
 }
 
 #[test]
@@ -401,12 +401,12 @@ fn bulk_lane_is_used_before_a_new_connection_is_dialled() {
 #[test]
 fn no_more_lanes_than_allowed_are_set_apart() {
     let mut desk = Desk::new(Config { spare: false, bulk_lanes: 1, ..Config::default() });
-    let [first, second, third] = three(&mut desk);
-    desk.path(first, Path { bulk: 1, ..Path::default() });
-    desk.path(third, Path { bulk: 1, ..Path::default() });
-    assert_eq!(desk.open(), third, "bulk beyond the lanes shares");
-    desk.pool.handle_draining(desk.now, third);
-    assert_eq!(desk.open(), second);
+    let [shared, quiet, lane] = three(&mut desk);
+    desk.path(lane, Path { bulk: 1, ..Path::default() });
+    desk.path(shared, Path { bulk: 1, ..Path::default() });
+    assert_eq!(desk.open(), quiet);
+    desk.pool.handle_draining(desk.now, quiet);
+    assert_eq!(desk.open(), shared, "bulk beyond the lanes shares");
 }
 
 #[test]
@@ -535,6 +535,8 @@ impl Desk {
             self.now = at;
             self.pool.handle_timeout(at);
             self.settle();
+            let again = self.pool.poll_timeout();
+            assert!(again.is_none_or(|(next, _)| next > at), "the same deadline again: {again:?}");
         }
         self.now = end;
     }

@@ -566,8 +566,9 @@ impl Observer for Watch {
             }
             // A client's peer opens no streams as yet: dropping it is the answer.
             ConnEvent::Incoming(stream) => drop(stream),
-            ConnEvent::StreamEnded { .. } => {
-                core.with(|state, now| state.pool.handle_stream_ended(now, ticket))
+            ConnEvent::StreamEnded { id: stream, live } => {
+                tracing::trace!(connection_id = %id, stream_id = stream.0, live, "Stream ended");
+                core.with(|state, now| state.pool.handle_stream_ended(now, ticket));
             }
             ConnEvent::PeerDraining { cause } => {
                 event::conn_draining(id, &cause);
