@@ -323,6 +323,37 @@ async fn streams_outlive_the_dialer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn last_bytes_arrive_though_the_connection_retires_with_its_last_stream() {
+    let world = World::with(Wire::Remux2, Config { reuse_max_count: 1, ..Config::default() }, Mode::Sink);
+    let mut stream = world.dialer.open(hello()).await.unwrap();
+    // The server has finished its direction long ago: ours is the last to end.
+    assert_eq!(stream.read(&mut [0; 8]).await.unwrap(), 0);
+    stream.write_all(&vec![7; 3 << 20]).await.unwrap();
+    stream.shutdown().await.unwrap();
+    drop(stream);
+    drop(world.dialer);
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(*world.server.sunk.lock(), [(3 << 20) + 5]);
+    assert_eq!(world.server.listener.connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_sleep_a_new_stream_does_not_wait_for_an_old_connection() {
+    let world = World::new(Wire::Remux2);
+    let mut old = world.dialer.open(hello()).await.unwrap();
+    assert_eq!(read(&mut old, 5).await, b"hello");
+    world.dialer.handle_wake();
+    let mut new = world.dialer.open(hello()).await.unwrap();
+    assert_eq!(read(&mut new, 5).await, b"hello");
+    assert_eq!(world.server.dials(), 2, "a fresh dial in parallel");
+    // The old one answers, and is used again.
+    settle().await;
+    old.write_all(b"awake").await.unwrap();
+    assert_eq!(read(&mut old, 5).await, b"awake");
+    assert_eq!(world.dialer.stats().pool.open, 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_wire_cant_express_is_refused_without_harm_to_its_connection() {
     let world = World::new(Wire::Classic);
     let mut stream = world.dialer.open(hello()).await.unwrap();
@@ -371,8 +402,12 @@ impl World {
             dialling: AtomicUsize::new(0),
             most: AtomicUsize::new(0),
             served: Arc::default(),
+            sunk: Arc::default(),
         });
-        tokio::spawn(echo(server.listener.clone(), server.served.clone()));
+        match mode {
+            Mode::Sink => tokio::spawn(sink(server.listener.clone(), server.sunk.clone())),
+            _ => tokio::spawn(echo(server.listener.clone(), server.served.clone())),
+        };
         let dialled = server.clone();
         let connect = move || {
             let server = dialled.clone();
@@ -404,6 +439,8 @@ enum Mode {
     Die,
     /// One that takes the connection and says nothing.
     Mute,
+    /// A listener that ends its direction at once and counts what comes, slowly.
+    Sink,
 }
 
 struct Server {
@@ -416,6 +453,8 @@ struct Server {
     dialling: AtomicUsize,
     most: AtomicUsize,
     served: Arc<AtomicUsize>,
+    /// Bytes of each stream that ended cleanly.
+    sunk: Arc<Mutex<Vec<usize>>>,
 }
 
 impl Server {
@@ -429,7 +468,7 @@ impl Server {
         let (ours, theirs) = tokio::io::duplex(64 * 1024);
         let mode = *self.mode.lock();
         match mode {
-            Mode::Serve => {
+            Mode::Serve | Mode::Sink => {
                 let connected = Connected::new(ByteStream::new(theirs), wire, facts());
                 self.connections.lock().push(self.listener.serve(connected));
             }
@@ -475,6 +514,25 @@ async fn echo(listener: Arc<Listener>, served: Arc<AtomicUsize>) {
             if tokio::io::copy(&mut read, &mut write).await.is_ok() {
                 let _ = write.shutdown().await;
             }
+        });
+    }
+}
+
+async fn sink(listener: Arc<Listener>, sunk: Arc<Mutex<Vec<usize>>>) {
+    while let Some(mut stream) = listener.accept().await {
+        let sunk = sunk.clone();
+        tokio::spawn(async move {
+            stream.shutdown().await.unwrap();
+            let mut count = 0;
+            let mut buffer = vec![0; 64 * 1024];
+            loop {
+                sleep(Duration::from_millis(10)).await;
+                match stream.read(&mut buffer).await.unwrap() {
+                    0 => break,
+                    more => count += more,
+                }
+            }
+            sunk.lock().push(count);
         });
     }
 }

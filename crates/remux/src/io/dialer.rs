@@ -571,15 +571,13 @@ impl Observer for Watch {
                 core.with(|state, now| state.pool.handle_stream_ended(now, ticket));
             }
             ConnEvent::PeerDraining { cause } => {
-                event::conn_draining(id, &cause);
+                tracing::trace!(connection_id = %id, cause, "Peer drains");
                 core.with(|state, now| state.pool.handle_draining(now, ticket));
             }
             ConnEvent::Suspect => {
-                event::conn_suspect(id, "no answer when one was due");
                 core.with(|state, now| state.pool.handle_suspect(now, ticket));
             }
             ConnEvent::Alive => {
-                event::conn_alive(id);
                 core.with(|state, now| state.pool.handle_alive(now, ticket));
             }
             ConnEvent::Path(info) => core.with(|state, now| {

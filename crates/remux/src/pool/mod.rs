@@ -196,7 +196,6 @@ impl<E: Clone> Pool<E> {
         for (ticket, slot) in &mut self.slots {
             slot.set_suspect(true);
             if slot.is_suspect() {
-                slot.probed = true;
                 self.actions.push_back(Action::Probe(*ticket));
             }
         }
@@ -360,13 +359,6 @@ impl<E: Clone> Pool<E> {
         while self.wants_dial() && self.backoff.until(true).is_none_or(|until| until <= now) {
             self.dial(now);
         }
-        let wanted = !self.waiting.is_empty();
-        for (ticket, slot) in &mut self.slots {
-            if wanted && slot.is_suspect() && !slot.probed {
-                slot.probed = true;
-                self.actions.push_back(Action::Probe(*ticket));
-            }
-        }
     }
 
     /// More requests wait than the dials under way will carry. While dials fail, one at a time must do.
@@ -485,7 +477,7 @@ pub enum Action<E> {
         /// Why.
         error: RequestError<E>,
     },
-    /// See whether the suspect connection answers, then say [`Pool::handle_alive`] or [`Pool::handle_closed`].
+    /// Ask the peer for a sign of life, then say [`Pool::handle_alive`] or [`Pool::handle_closed`].
     Probe(Ticket),
     /// Open the stream on this connection; say [`Pool::handle_stream_ended`] once it has ended, or
     /// [`Pool::handle_open_failed`] if it never began.

@@ -30,8 +30,6 @@ pub(super) struct Slot {
     suspect: bool,
     /// A stream could not be opened on it: its end is not ours, even if the pool closes it first.
     pub(super) broken: bool,
-    /// The pool asked for a probe since the connection became suspect.
-    pub(super) probed: bool,
     limits: Limits,
     /// Streams ever put on it.
     opened: u32,
@@ -51,7 +49,6 @@ impl Slot {
             proven: Proven::Good,
             suspect: false,
             broken: false,
-            probed: false,
             limits,
             opened: 0,
             live: 0,
@@ -95,11 +92,10 @@ impl Slot {
         }
     }
 
-    /// No byte came when one was due, or it answers again. A new suspicion may be probed anew.
+    /// No byte came when one was due, or it answers again.
     pub(super) fn set_suspect(&mut self, suspect: bool) {
         // A dial has its own time-out.
         self.suspect = suspect && !self.is_dialling();
-        self.probed = false;
     }
 
     /// Takes no new stream from here on. False if that is old news.
@@ -177,7 +173,7 @@ impl Slot {
     }
 
     pub(super) fn is_suspect(&self) -> bool {
-        self.suspect && self.is_open()
+        self.suspect && !self.is_closing()
     }
 
     /// Dialled, and the peer has not shown yet that it lets us in.
