@@ -26,6 +26,11 @@ impl Error {
         Self { place: place.to_string(), what: what.into(), why: why.into(), fix: fix.into(), exit }
     }
 
+    /// Something wrong on the command line of a program that has flags of its own.
+    pub fn usage(flag: &str, why: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(USAGE, flag, "", why, fix)
+    }
+
     pub(crate) fn with_exit(self, exit: u8) -> Self {
         Self { exit, ..self }
     }

@@ -144,7 +144,11 @@ pub fn usage<'a>(error: &clap::Error, known: impl IntoIterator<Item = &'a str>) 
         ),
         ErrorKind::TooManyValues => Error::new(USAGE, flag, "", "this flag takes no value", "leave it out"),
         ErrorKind::MissingRequiredArgument => {
-            Error::new(USAGE, "", "", format!("{flag} is missing"), "--help shows what belongs there")
+            let name = flag.trim_matches(['<', '>']);
+            Error::new(USAGE, "", "", format!("{name} is missing"), "--help shows what belongs there")
+        }
+        ErrorKind::MissingSubcommand => {
+            Error::new(USAGE, "", "", "a command is missing", "--help lists them")
         }
         _ => {
             let rendered = error.render().to_string();

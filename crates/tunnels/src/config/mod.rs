@@ -11,9 +11,11 @@
 //! place (`file:line:col`, the flag or the variable), the setting, the cause and what to do.
 
 mod address;
+mod check;
 mod error;
 mod file;
 mod flags;
+mod manual;
 mod model;
 mod rules;
 mod secrets;
@@ -27,8 +29,11 @@ pub use eagersocks::{Reply, Users};
 pub use routing::Grant;
 pub use transport::{Address, Net};
 
+pub(crate) use error::quote;
 pub use error::{CONFIG, Error, USAGE};
-pub use flags::{Invocation, invoke};
+pub(crate) use file::explain;
+pub use flags::{Invocation, invoke, usage, utf8, with_two_dashes};
+pub use manual::manual;
 pub use model::{
     Alert, Carrier, Client, ClientTls, Log, Memory, Server, ServerTls, Sockets, StreamLimits, Wire,
 };

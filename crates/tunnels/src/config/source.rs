@@ -115,6 +115,11 @@ impl Source {
         rules::server(Arc::new(self))
     }
 
+    /// Whether anybody gave the setting of that name.
+    pub(super) fn is_given(&self, name: &str) -> bool {
+        Setting::find(name).is_some_and(|setting| !matches!(self.value(setting).1, Origin::Default))
+    }
+
     /// The value in force, and who gave it; `None` = nobody, and the default is no fixed value.
     pub(super) fn value(&self, setting: &'static Setting) -> (Option<Value>, Origin<'_>) {
         let spoken = |list: &[(&'static Setting, Value)]| {

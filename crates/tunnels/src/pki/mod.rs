@@ -1,15 +1,36 @@
-//! Certificates: a CA with one server and one client below it, made in process, and explained.
+//! Certificates: a CA with one server and one client below it, made in process.
+//!
+//! ```text
+//!            CA (10 years, ca.key)
+//!            ├── server  serverAuth, SAN = the name or address clients dial   (2 years)
+//!            └── client  clientAuth, SAN = its identity                       (2 years)
+//! ```
+//! Keys are P-256, serials random, and everything is valid since yesterday, for clocks that run late. The two
+//! leaves have one use each: a server's certificate is no client's.
 
-use std::path::PathBuf;
+mod authority;
+mod init;
 
-use crate::config::Error;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rcgen::SanType;
+
+use crate::config::{CONFIG, Error};
+use authority::{Authority, Use};
+pub use init::{Made, init};
 
 /// Certificates that live as long as their folder does: for the demo and for tests.
+///
+/// Dropping it removes the folder.
 #[derive(Debug)]
 pub struct Throwaway {
     /// The CA of both.
     pub ca: PathBuf,
-    /// The server's certificate.
+    /// The server's certificate, for 127.0.0.1, ::1 and localhost.
     pub server_cert: PathBuf,
     /// The server's key.
     pub server_key: PathBuf,
@@ -17,12 +38,121 @@ pub struct Throwaway {
     pub client_cert: PathBuf,
     /// The client's key.
     pub client_key: PathBuf,
+    folder: PathBuf,
 }
 
-/// Makes certificates for a server on loopback in a new private folder, which is removed when the value is dropped.
+/// Makes certificates for a server on loopback in a new private folder under the system's temporary one.
 ///
 /// # Errors
 /// The temporary folder cannot be written.
 pub fn throwaway() -> Result<Throwaway, Error> {
-    Err(Error::new(70, "", "", "not made yet", ""))
+    let folder = std::env::temp_dir().join(format!("tunnels-{}", authority::random_hex(8)));
+    let fault = |error: io::Error| failed(&folder, &error);
+    // Somebody else's folder of that name is an error: create() takes none that exists.
+    std::fs::DirBuilder::new().mode(0o700).create(&folder).map_err(fault)?;
+    let papers = Throwaway {
+        ca: folder.join("ca.crt"),
+        server_cert: folder.join("server.crt"),
+        server_key: folder.join("server.key"),
+        client_cert: folder.join("client.crt"),
+        client_key: folder.join("client.key"),
+        folder: folder.clone(),
+    };
+    let authority = Authority::new().map_err(rcgen_failed)?;
+    let names = vec![
+        SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+        SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        authority::dns("localhost").map_err(rcgen_failed)?,
+    ];
+    let server = authority.issue("localhost", names, Use::Server).map_err(rcgen_failed)?;
+    let client_name = vec![authority::dns("demo").map_err(rcgen_failed)?];
+    let client = authority.issue("demo", client_name, Use::Client).map_err(rcgen_failed)?;
+    for (path, text) in [
+        (&papers.ca, authority.certificate()),
+        (&papers.server_cert, server.certificate),
+        (&papers.server_key, server.key),
+        (&papers.client_cert, client.certificate),
+        (&papers.client_key, client.key),
+    ] {
+        init::create(path, &text, 0o600).map_err(fault)?;
+    }
+    Ok(papers)
+}
+
+/// Explains every certificate of a PEM file: names, use, validity and days left, some lines each.
+///
+/// # Errors
+/// The file can't be read or holds no readable certificate.
+pub fn show(path: &Path) -> Result<String, Error> {
+    let now = SystemTime::now();
+    let certificates = transport::describe(path).map_err(|error| {
+        let message = error.to_string();
+        let (why, fix) = message.split_once(" → ").unwrap_or((&message, ""));
+        Error::new(CONFIG, "", "", why, fix)
+    })?;
+    let texts = certificates.iter().map(|certificate| {
+        let left = match certificate.days_left(now) {
+            days if days < 0 => format!("none, it expired {} days ago", days.unsigned_abs()),
+            days => format!("{days} days"),
+        };
+        format!("{certificate}\nleft      {left}\n")
+    });
+    Ok(texts.collect::<Vec<_>>().join("\n"))
+}
+
+impl Drop for Throwaway {
+    fn drop(&mut self) {
+        // Left behind it would hold nothing that anybody trusts any more.
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn failed(path: &Path, error: &io::Error) -> Error {
+    Error::new(
+        FAILED,
+        path.display(),
+        "",
+        crate::config::explain(error),
+        "choose a folder that this user may write",
+    )
+}
+
+fn rcgen_failed(error: rcgen::Error) -> Error {
+    Error::new(INTERNAL, "", "", format!("the certificate can't be made: {error}"), "")
+}
+
+/// Exit code of a tool that could not do its work.
+const FAILED: u8 = 1;
+/// Exit code of a fault of ours (sysexits `EX_SOFTWARE`).
+const INTERNAL: u8 = 70;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Client, Server};
+
+    #[test]
+    fn throwaway_papers_pass_every_check_and_vanish() {
+        let papers = throwaway().expect("papers");
+        let text = |path: &Path| path.display().to_string();
+        let server = Server::from_pairs([
+            ("server.addr", "127.0.0.1:0"),
+            ("tls.client.ca", text(&papers.ca).as_str()),
+            ("tls.server.cert", text(&papers.server_cert).as_str()),
+            ("tls.server.key", text(&papers.server_key).as_str()),
+        ]);
+        let certificate = server.and_then(|server| server.check_files()).expect("server").expect("TLS");
+        assert_eq!(certificate.name_list(), "127.0.0.1, ::1, localhost");
+        let client = Client::from_pairs([
+            ("server.addr", "127.0.0.1:1"),
+            ("client.addr", "127.0.0.1:0"),
+            ("tls.client.ca", text(&papers.ca).as_str()),
+            ("tls.client.cert", text(&papers.client_cert).as_str()),
+            ("tls.client.key", text(&papers.client_key).as_str()),
+        ]);
+        assert!(client.and_then(|client| client.check_files()).is_ok());
+        let folder = papers.folder.clone();
+        drop(papers);
+        assert!(!folder.exists());
+    }
 }

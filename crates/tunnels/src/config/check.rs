@@ -1,0 +1,163 @@
+//! What a configuration points to: certificates, keys and CAs, looked at before anything starts.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use transport::{Certificate, LoadError, LoadFault, TlsFiles, TlsSettings};
+
+use super::Role;
+use super::error::{Error, USAGE};
+use super::file::File;
+use super::model::{Carrier, Client, Server, Wire};
+use super::source::Source;
+use super::table::Setting;
+use super::value::Complaint;
+
+impl Client {
+    /// Reads the certificate, key and CA files and applies every check of [`transport::ClientTls::load`]; gives
+    /// the certificate we would show, `None` on a plain transport.
+    ///
+    /// # Errors
+    /// The first file that can't be used, at the place where it is named.
+    pub fn check_files(&self) -> Result<Option<Arc<Certificate>>, Error> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        let files =
+            TlsFiles { ca: tls.server_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
+        let ca = if self.source.is_given("tls.server.ca") { "tls.server.ca" } else { "tls.client.ca" };
+        let named =
+            [(ca, &files.ca), ("tls.client.cert", &files.certificate), ("tls.client.key", &files.key)];
+        let mut settings = TlsSettings::new(files.clone(), &[]);
+        settings.server_name.clone_from(&tls.server_name);
+        match transport::ClientTls::load(settings) {
+            Ok(loaded) => Ok(Some(loaded.certificate())),
+            Err(error) => Err(blame(&self.source, named, &error)),
+        }
+    }
+}
+
+impl Server {
+    /// Reads the certificate, key and CA files and applies every check of [`transport::ServerTls::load`]; gives
+    /// the certificate we would show, `None` on a plain transport.
+    ///
+    /// # Errors
+    /// The first file that can't be used, at the place where it is named.
+    pub fn check_files(&self) -> Result<Option<Arc<Certificate>>, Error> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        let files =
+            TlsFiles { ca: tls.client_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
+        let named = [
+            ("tls.client.ca", &files.ca),
+            ("tls.server.cert", &files.certificate),
+            ("tls.server.key", &files.key),
+        ];
+        match transport::ServerTls::load(TlsSettings::new(files.clone(), &[])) {
+            Ok(loaded) => Ok(Some(loaded.certificate())),
+            Err(error) => Err(blame(&self.source, named, &error)),
+        }
+    }
+}
+
+impl Source {
+    /// Applies every rule and looks at every file; says in a few lines what would run.
+    ///
+    /// # Errors
+    /// The first thing that would keep the program from starting.
+    pub fn check(self) -> Result<String, Error> {
+        let (mut text, certificate, warnings) = match self.role() {
+            Role::Client => {
+                let client = self.client()?;
+                let certificate = client.check_files()?;
+                let users = match client.users.len() {
+                    0 => "no users, open to this machine".to_owned(),
+                    some => format!("{some} users"),
+                };
+                let way = way(client.carrier, client.tls.is_some());
+                let text = format!(
+                    "good: a client on {} ({users}), to {} by {way}\n",
+                    list(&client.listen.addresses),
+                    list(&client.server.addresses)
+                );
+                (text, certificate, client.warnings)
+            }
+            Role::Server => {
+                let server = self.server()?;
+                let certificate = server.check_files()?;
+                let way = way(server.carrier, server.tls.is_some());
+                let text = format!(
+                    "good: a server on {} by {way}; beside the public Internet open: {}; closed: {}\n",
+                    list(&server.listen.addresses),
+                    list(&server.allow),
+                    list(&server.deny)
+                );
+                (text, certificate, server.warnings)
+            }
+        };
+        if let Some(certificate) = certificate {
+            let days = certificate.days_left(SystemTime::now());
+            text.push_str(&format!("certificate {}, {days} days left\n", certificate.summary()));
+        }
+        for warning in warnings {
+            text.push_str(&format!("warning: {warning}\n"));
+        }
+        Ok(text)
+    }
+}
+
+impl Role {
+    /// Whose configuration a file is, by the settings that only one of the two programs uses.
+    ///
+    /// # Errors
+    /// The file is no configuration, or could be either's.
+    pub fn of_file(path: &Path) -> Result<Role, Error> {
+        let entries = File::read(path)?.entries(None)?;
+        let only = |role: Role| entries.iter().any(|entry| !entry.setting.used_by(role.other()));
+        match (only(Role::Client), only(Role::Server)) {
+            (true, false) => Ok(Role::Client),
+            (false, true) => Ok(Role::Server),
+            (both, _) => {
+                let why = if both {
+                    "the settings of both programs"
+                } else {
+                    "no setting that only one of them uses"
+                };
+                let why = format!("{} holds {why}, so it cannot be told whose it is", path.display());
+                Err(Error::new(USAGE, "", "", why, "add --role client or --role server"))
+            }
+        }
+    }
+}
+
+fn way(carrier: Carrier, tls: bool) -> String {
+    let below = if tls { "tls" } else { "a plain socket" };
+    match carrier {
+        Carrier::Eager => format!("one connection a request over {below}"),
+        Carrier::Remux(Wire::Auto) => format!("remux over {below}"),
+        Carrier::Remux(Wire::Classic) => format!("remux (classic wire) over {below}"),
+        Carrier::Remux(Wire::Remux2) => format!("remux (remux2 wire) over {below}"),
+    }
+}
+
+fn list(items: &[impl ToString]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
+}
+
+fn blame(source: &Source, named: [(&str, &PathBuf); 3], error: &LoadError) -> Error {
+    let complaint = Complaint::from_message(&error.to_string());
+    // One file may stand for two settings: then the kind of fault tells which of them meant it.
+    let about_key = match &error.fault {
+        LoadFault::Key { .. }
+        | LoadFault::KeyEncrypted
+        | LoadFault::KeyMismatch { .. }
+        | LoadFault::KeyMode { .. } => true,
+        LoadFault::NoBlock { wanted, .. } => wanted.contains("KEY"),
+        _ => false,
+    };
+    let mut meant = named.iter().filter(|(_, path)| **path == error.path);
+    let name = if about_key { meant.next_back() } else { meant.next() }.map_or(named[0].0, |(name, _)| *name);
+    match Setting::find(name) {
+        Some(setting) => source.clash(setting, None, complaint.why, complaint.fix),
+        None => Error::new(super::CONFIG, "", name, complaint.why, complaint.fix),
+    }
+}
