@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use eagersocks::{Gate, HandshakeError, Request};
 use sla::event::{self, Access, Role, Sock};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -229,7 +229,9 @@ async fn answer_failure(mut socket: Socket, request: &Request, failure: &Broken)
     let sent = async {
         socket.disarm_reset()?;
         socket.write_all(&reply).await?;
-        socket.shutdown().await
+        socket.shutdown().await?;
+        // Closing with bytes unread would be a reset, and take the reply along.
+        tokio::io::copy(&mut (&mut socket).take(UNREAD_MAX), &mut tokio::io::sink()).await
     };
     // Whoever has gone away meanwhile misses nothing.
     let _ = timeout(tasks::GOODBYE, sent).await;
@@ -242,6 +244,9 @@ fn refused(peer: &str, error: &HandshakeError) {
         error => event::request_refused(peer, &error.to_string()),
     }
 }
+
+/// What an application may still send before it has read that it is refused.
+const UNREAD_MAX: u64 = 64 << 10;
 
 /// What the access line will say.
 struct Story {

@@ -57,13 +57,13 @@ impl Outbound {
             Self::Pool(dialer) => {
                 let open = Open { want_opened: strict, first: early, ..Open::connect(target.clone()) };
                 let stream = dialer.open(open).await;
-                stream.map(Opened::Stream).map_err(|e| Broken::new("refused", e.code(), e.to_string()))
+                stream.map(Opened::Stream).map_err(|error| no_way(error.code(), error.to_string()))
             }
             Self::Single(connector) => {
-                let refused = |text: String| Broken::new("refused", Code::SERVER_ERROR, text);
-                let mut stream = connector.connect().await.map_err(|e| refused(e.to_string()))?;
-                stream.arm_reset().map_err(|e| refused(e.to_string()))?;
-                eagersocks::dial(&mut stream, target, &early).await.map_err(|e| refused(e.to_string()))?;
+                let lost = |text: String| no_way(Code::TRUNCATED, text);
+                let mut stream = connector.connect().await.map_err(|error| lost(error.to_string()))?;
+                stream.arm_reset().map_err(|error| lost(error.to_string()))?;
+                eagersocks::dial(&mut stream, target, &early).await.map_err(|error| lost(error.to_string()))?;
                 Ok(Opened::Connection(stream))
             }
         }
@@ -88,6 +88,13 @@ impl Opened {
             Self::Connection(_) => Ok(None),
         }
     }
+}
+
+/// There is no way to the server. A limit is told as one; everything else is "no link", whatever befell the dial: the codes of
+/// destinations would lay the fault at the wrong hop.
+fn no_way(code: Code, text: String) -> Broken {
+    let code = if code == Code::LIMIT { code } else { Code::TRUNCATED };
+    Broken::new("refused", code, text)
 }
 
 /// The address of a target that needs no name service.
