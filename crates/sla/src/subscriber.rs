@@ -50,10 +50,9 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
 pub use config::{Config, DEFAULT_PATH, Format, Level, LogPath, Rotation, UnknownFormat, UnknownLevel};
-pub use layer::Log;
 
 use alerts::Inbox;
-use layer::Wanted;
+use layer::{Log, Wanted};
 use queue::Queue;
 use rotate::{LogFile, OpenError};
 use writer::{Sink, Writer};
@@ -70,8 +69,8 @@ pub fn init(config: Config) -> Result<Guard, InitError> {
         return Err(InitError::Taken);
     }
     let is_quiet = config.level > Level::Warn;
-    let (layer, guard, fallback) = build(config)?;
-    tracing::subscriber::set_global_default(Registry::default().with(layer)).map_err(|_| InitError::Taken)?;
+    let (log, guard, fallback) = build(config)?;
+    tracing::subscriber::set_global_default(alone(log)).map_err(|_| InitError::Taken)?;
     // A second log can't come this far.
     let _ = INSTALLED.set(guard.handle.clone());
     crate::flush::set(|limit| {
@@ -88,7 +87,18 @@ pub fn init(config: Config) -> Result<Guard, InitError> {
     Ok(guard)
 }
 
-/// The log as a layer, for a program that has its own `tracing` registry, and for tests.
+/// The log as a `tracing` subscriber that is not yet anybody's: for one scope or one test.
+///
+/// # Errors
+///
+/// The file that was asked for can't be opened.
+pub fn scoped(config: Config) -> Result<(impl Subscriber + Send + Sync, Guard), InitError> {
+    let (log, guard, fallback) = build(config)?;
+    fallback.iter().for_each(complain);
+    Ok((alone(log), guard))
+}
+
+/// The log as a layer, for a program that has a `tracing` registry with other layers.
 ///
 /// # Errors
 ///
@@ -97,25 +107,25 @@ pub fn layer<S>(config: Config) -> Result<(impl Layer<S> + Send + Sync, Guard), 
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
-    let (layer, guard, fallback) = build(config)?;
-    if let Some(fallback) = fallback {
-        // There is no subscriber yet that could tell it.
-        complain(&fallback);
-    }
-    Ok((layer, guard))
+    let (log, guard, fallback) = build(config)?;
+    fallback.iter().for_each(complain);
+    let wanted = log.wanted;
+    Ok((log.with_filter(wanted), guard))
+}
+
+fn alone(log: Log) -> impl Subscriber + Send + Sync {
+    Registry::default().with(log.wanted).with(log)
 }
 
 /// A path that could not be used though nobody need stop for it, and why.
 type Fallback = (PathBuf, String);
 
+/// For when no log can tell it.
 fn complain((path, cause): &Fallback) {
     eprintln!("log: {}: {cause}; logging to stderr", path.display());
 }
 
-fn build<S>(config: Config) -> Result<(impl Layer<S> + Send + Sync, Guard, Option<Fallback>), InitError>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
+fn build(config: Config) -> Result<(Log, Guard, Option<Fallback>), InitError> {
     let Config { level, path, format, rotation, redaction, alerts } = config;
     let (sink, fallback) = open(path, rotation)?;
     crate::set_redaction(redaction);
@@ -137,7 +147,7 @@ where
     let wanted = Wanted { level, format, alerts: inbox.is_some() };
     let handle = Handle { queue: Arc::clone(&queue), inbox: inbox.clone() };
     let log = Log { wanted, format, zone: zone::Zone::local(), queue, inbox };
-    Ok((log.with_filter(wanted), Guard { handle, writer: Some(writer) }, fallback))
+    Ok((log, Guard { handle, writer: Some(writer) }, fallback))
 }
 
 fn open(path: LogPath, rotation: Rotation) -> Result<(Sink, Option<Fallback>), InitError> {

@@ -3,10 +3,15 @@
 mod common;
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use common::{emit_all, logged};
-use sla::event::{self, Area, Sock};
-use sla::subscriber::{Config, Format, Level};
+use sla::event::{self, Area, Health, Sock};
+use sla::subscriber::{Config, Format, Level, LogPath};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 
 #[test]
 fn hostile_strings_stay_in_one_line_without_control_bytes() {
@@ -86,6 +91,42 @@ fn event_below_the_level_formats_nothing() {
     }
     let text = logged(config(Level::Warn, Format::Json), || Sock::open(Costly, "peer").close("fin"));
     assert_eq!(text, "");
+}
+
+#[test]
+fn log_beside_another_layer_takes_nothing_away_from_it() {
+    #[derive(Clone, Default)]
+    struct Count(Arc<AtomicU32>);
+    impl<S: Subscriber> Layer<S> for Count {
+        fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(Level::Warn, Format::Text);
+    config.path = LogPath::File(folder.path().join("t.log"));
+    let (log, guard) = sla::subscriber::layer(config).expect("a log");
+    let count = Count::default();
+    tracing::subscriber::with_default(Registry::default().with(log).with(count.clone()), || {
+        event::info(Area::Main, "for the other only");
+        event::warn(Area::Main, "for both");
+    });
+    drop(guard);
+    let text = std::fs::read_to_string(folder.path().join("t.log")).expect("a file");
+    assert!(text.ends_with("[warn] [main] for both\n") && text.lines().count() == 1, "{text}");
+    assert_eq!(count.0.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn server_that_stays_down_is_told_once_and_its_return_too() {
+    let text = logged(config(Level::Info, Format::Text), || {
+        let mut server = Health::new("198.51.100.1:443");
+        (0..9).for_each(|_| server.failed("refused"));
+        assert_eq!(server.failures(), 9);
+        (0..2).for_each(|_| server.ok());
+    });
+    let count = |words| text.matches(words).count();
+    assert_eq!((count("] dial failed "), count("] server down "), count("] server up again ")), (9, 1, 1));
 }
 
 #[test]

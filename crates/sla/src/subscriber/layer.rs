@@ -18,9 +18,9 @@ use super::zone::Zone;
 use super::{json, text};
 use crate::fields;
 
-/// The log as a `tracing_subscriber` layer; see [`super::layer`].
+/// What makes lines and alerts of events. It asks for none by itself: that is [`Wanted`]'s part.
 #[derive(Clone, Debug)]
-pub struct Log {
+pub(super) struct Log {
     pub(super) wanted: Wanted,
     pub(super) format: Format,
     pub(super) zone: Zone,
@@ -95,21 +95,16 @@ impl Wanted {
         self.alerts && is_ours && is_news
     }
 
+    /// Spans are not logged.
     fn is_met(self, meta: &Metadata<'_>) -> bool {
-        self.as_line(meta) || self.as_alert(meta)
-    }
-}
-
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Filter<S> for Wanted {
-    fn enabled(&self, meta: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        !meta.is_span() && self.is_met(meta)
+        !meta.is_span() && (self.as_line(meta) || self.as_alert(meta))
     }
 
-    fn callsite_enabled(&self, meta: &'static Metadata<'static>) -> Interest {
-        if self.is_met(meta) && !meta.is_span() { Interest::always() } else { Interest::never() }
+    fn interest(self, meta: &'static Metadata<'static>) -> Interest {
+        if self.is_met(meta) { Interest::always() } else { Interest::never() }
     }
 
-    fn max_level_hint(&self) -> Option<LevelFilter> {
+    fn max_level(self) -> LevelFilter {
         let lines = match self.level {
             Level::Debug => LevelFilter::DEBUG,
             Level::Info => LevelFilter::INFO,
@@ -117,6 +112,36 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Filter<S> for Wanted {
             Level::Error | Level::Fatal => LevelFilter::ERROR,
         };
         // Recoveries are told at info.
-        Some(if self.alerts { lines.max(LevelFilter::INFO) } else { lines })
+        if self.alerts { lines.max(LevelFilter::INFO) } else { lines }
+    }
+}
+
+/// Beside other layers: what this log does not want may be wanted there.
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Filter<S> for Wanted {
+    fn enabled(&self, meta: &Metadata<'_>, _: &Context<'_, S>) -> bool {
+        self.is_met(meta)
+    }
+
+    fn callsite_enabled(&self, meta: &'static Metadata<'static>) -> Interest {
+        self.interest(meta)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.max_level())
+    }
+}
+
+/// As the only log: what it does not want never leaves its call site.
+impl<S: Subscriber> Layer<S> for Wanted {
+    fn register_callsite(&self, meta: &'static Metadata<'static>) -> Interest {
+        self.interest(meta)
+    }
+
+    fn enabled(&self, meta: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        self.is_met(meta)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(self.max_level())
     }
 }

@@ -103,7 +103,7 @@ impl LogFile {
             None => Err((0, ErrorKind::NotFound.into())),
         };
         if let Err((done, error)) = result {
-            written.lost += chunk.ends.iter().filter(|&&end| end > done).count() as u64;
+            written.lost += chunk.lines_beyond(done);
             written.error = Some(error);
         }
         *chunk = Chunk::default();
@@ -262,6 +262,11 @@ impl Chunk {
         self.bytes.extend_from_slice(line.as_bytes());
         self.bytes.push(b'\n');
         self.ends.push(self.bytes.len());
+    }
+
+    /// Lines that are not wholly among the first `done` bytes.
+    fn lines_beyond(&self, done: usize) -> u64 {
+        self.ends.iter().filter(|&&end| end > done).count() as u64
     }
 }
 

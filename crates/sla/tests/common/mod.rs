@@ -5,8 +5,6 @@ use std::time::Duration;
 use sla::ConnectionId;
 use sla::event::{self, Access, Area, Conn, ConnEnd, ConnFacts, Health, Role, Sess, Sock};
 use sla::subscriber::{Config, LogPath};
-use tracing_subscriber::Registry;
-use tracing_subscriber::layer::SubscriberExt;
 
 /// Calls every function of [`sla::event`]; each string it gives is first handed to `word`.
 pub(crate) fn emit_all(word: &dyn Fn(&str) -> String) {
@@ -118,8 +116,8 @@ pub(crate) fn logged(mut config: Config, act: impl FnOnce()) -> String {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.log");
     config.path = LogPath::File(path.clone());
-    let (layer, guard) = sla::subscriber::layer::<Registry>(config).expect("a log");
-    tracing::subscriber::with_default(Registry::default().with(layer), act);
+    let (log, guard) = sla::subscriber::scoped(config).expect("a log");
+    tracing::subscriber::with_default(log, act);
     drop(guard);
     std::fs::read_to_string(path).expect("a file")
 }

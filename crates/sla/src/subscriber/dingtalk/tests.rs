@@ -196,6 +196,21 @@ fn muted_robot_is_left_alone_for_ten_minutes_and_then_gets_all() {
 }
 
 #[test]
+fn time_of_a_muted_robot_costs_no_try() {
+    let mut world = World::new();
+    world.problem("a");
+    world.send();
+    world.answer(130_101);
+    world.wait(600);
+    for wait in [1, 4] {
+        assert!(world.send().is_some());
+        world.fail("no route");
+        world.wait(wait);
+    }
+    assert!(world.send().is_some(), "the third try");
+}
+
+#[test]
 fn recovery_is_told_only_after_its_problem() {
     let mut world = World::new();
     world.recovery("a");

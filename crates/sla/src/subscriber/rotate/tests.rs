@@ -180,6 +180,13 @@ fn full_disk_counts_each_line() {
 }
 
 #[test]
+fn line_is_lost_unless_its_last_byte_was_written() {
+    let mut chunk = Chunk::default();
+    ["one", "two"].iter().for_each(|line| chunk.push(line));
+    assert_eq!([0, 3, 4, 7, 8].map(|done| chunk.lines_beyond(done)), [2, 2, 1, 1, 0]);
+}
+
+#[test]
 fn torn_line_is_counted_and_does_not_spoil_the_next() {
     let mut world = World::new(Rotation::default());
     let current = world.log.file.as_mut().expect("a file");
