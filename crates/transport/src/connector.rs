@@ -99,3 +99,112 @@ impl Connector {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener as Reserve;
+    use std::path::Path;
+
+    use tempfile::TempDir;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+    use crate::listen::{Acceptor, ListenOptions};
+    use crate::testing::{Ca, Leaf};
+    use crate::tls::{ALPN_REMUX2, ServerTls, TlsSettings};
+
+    #[tokio::test]
+    async fn tls_over_tcp_and_over_a_unix_socket_and_both_plain() {
+        let folder = TempDir::new().expect("folder");
+        let (server, client) = tls(folder.path());
+        let path = folder.path().join("s");
+        let unix = path.to_str().expect("utf-8");
+        for (net, address, secure, transport) in [
+            (Net::Tcp, "127.0.0.1:0", true, "tls"),
+            (Net::Tcp4, "127.0.0.1:0", false, "tcp"),
+            (Net::Unix, unix, true, "tls+unix"),
+            (Net::Unix, unix, false, "unix"),
+        ] {
+            let listen = Address::to_listen(net, address).expect("address");
+            let acceptor = Acceptor::bind(net, &listen, ListenOptions::tunnel()).await.expect("bind");
+            let dial = Address::to_dial(net, &acceptor.local()).expect("address");
+            let connector =
+                Connector::new(net, vec![dial], secure.then(|| client.clone()), DialOptions::tunnel());
+            let serve = async {
+                let incoming = acceptor.accept().await.expect("accept");
+                let mut stream = if secure {
+                    incoming.handshake(&server).await.expect("tls")
+                } else {
+                    incoming.into_stream()
+                };
+                let mut text = [0; 4];
+                stream.read_exact(&mut text).await.expect("read");
+                stream.write_all(&text).await.expect("write");
+                stream.shutdown().await.expect("shutdown");
+            };
+            let call = async {
+                let mut stream = connector.connect().await.expect("connect");
+                assert_eq!(stream.transport(), transport);
+                assert_eq!(
+                    stream.identity().map(ToString::to_string),
+                    secure.then(|| "a.example".to_owned())
+                );
+                assert_eq!(stream.alpn(), secure.then_some(ALPN_REMUX2));
+                assert_eq!(stream.probe().is_some(), net != Net::Unix);
+                stream.write_all(b"ping").await.expect("write");
+                stream.flush().await.expect("flush");
+                let mut text = Vec::new();
+                stream.read_to_end(&mut text).await.expect("read");
+                assert_eq!(text, b"ping");
+            };
+            tokio::join!(serve, call);
+        }
+    }
+
+    #[tokio::test]
+    async fn second_server_is_used_when_the_first_is_down_and_then_preferred() {
+        let down = Reserve::bind("127.0.0.1:0").expect("bind").local_addr().expect("address");
+        let listen = Address::to_listen(Net::Tcp, "127.0.0.1:0").expect("address");
+        let acceptor = Acceptor::bind(Net::Tcp, &listen, ListenOptions::default()).await.expect("bind");
+        let up = acceptor.local_addr().expect("address");
+        let addresses = vec![Address::Host(down.into()), Address::Host(up.into())];
+        let connector = Connector::new(Net::Tcp, addresses, None, DialOptions::default());
+        let stream = connector.connect().await.expect("the second");
+        assert_eq!(stream.socket().remote_addr(), Some(up));
+        assert_eq!(connector.preferred.load(Ordering::Relaxed), 1);
+        connector.prefer_next();
+        assert_eq!(connector.preferred.load(Ordering::Relaxed), 0);
+        drop(acceptor);
+        let error = connector.connect().await.expect_err("both are down").to_string();
+        assert!(error.starts_with("NET-201") && error.contains("refused"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn connector_without_addresses_says_so() {
+        let connector = Connector::new(Net::Tcp, Vec::new(), None, DialOptions::default());
+        assert!(connector.connect().await.expect_err("none").to_string().contains("server.addr"));
+        connector.prefer_next();
+    }
+
+    #[tokio::test]
+    async fn futures_can_be_spawned() {
+        fn sent<T: Send>(_: &T) {}
+        let connector = Connector::new(Net::Tcp, Vec::new(), None, DialOptions::default());
+        sent(&connector.connect());
+        let listen = Address::to_listen(Net::Tcp, "127.0.0.1:0").expect("address");
+        let acceptor = Acceptor::bind(Net::Tcp, &listen, ListenOptions::tunnel()).await.expect("bind");
+        sent(&acceptor.accept());
+    }
+
+    fn tls(folder: &Path) -> (ServerTls, Arc<ClientTls>) {
+        let ca = Ca::new("Root");
+        let server = ca.issue(&Leaf::server("a.example")).write(folder, "server", &ca);
+        let client = ca.issue(&Leaf::client("laptop-7")).write(folder, "client", &ca);
+        let client = TlsSettings {
+            server_name: Some("a.example".to_owned()),
+            ..TlsSettings::new(client, &[ALPN_REMUX2])
+        };
+        let server = ServerTls::load(TlsSettings::new(server, &[ALPN_REMUX2])).expect("server");
+        (server, Arc::new(ClientTls::load(client).expect("client")))
+    }
+}

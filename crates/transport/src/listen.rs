@@ -462,3 +462,167 @@ const PAUSE_MIN: Duration = Duration::from_millis(10);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 const TELL_REFUSALS: Duration = Duration::from_secs(10);
 const TELL_RESOURCES: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::os::unix::fs::PermissionsExt;
+    use std::task::Poll;
+
+    use tempfile::TempDir;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpStream, UnixStream};
+
+    use super::*;
+    use crate::testing::{Ca, Leaf};
+    use crate::tls::TlsSettings;
+
+    #[tokio::test]
+    async fn port_in_use_is_said_with_what_to_do() {
+        let first = listen(ListenOptions::default()).await;
+        let address = Address::Host(first.local_addr().expect("address").into());
+        let error = Acceptor::bind(Net::Tcp, &address, ListenOptions::default())
+            .await
+            .expect_err("taken")
+            .to_string();
+        assert!(
+            error.starts_with(&format!("NET-210 cannot listen on {address}: already in use →")),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn foreign_address_is_said_to_be_so() {
+        let address = Address::to_listen(Net::Tcp, "192.0.2.1:0").expect("address");
+        let error = Acceptor::bind(Net::Tcp, &address, ListenOptions::default()).await.expect_err("foreign");
+        assert!(error.to_string().contains("no such address"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn accepted_socket_has_the_options() {
+        let acceptor = listen(ListenOptions::tunnel()).await;
+        let _client = TcpStream::connect(acceptor.local_addr().expect("address")).await.expect("connect");
+        let socket = acceptor.accept().await.expect("accept").into_socket();
+        let sock = socket2::SockRef::from(&socket);
+        assert!(sock.tcp_nodelay().expect("nodelay"));
+        assert_eq!(sock.tcp_user_timeout().expect("timeout"), Some(Duration::from_secs(30)));
+    }
+
+    #[tokio::test]
+    async fn unix_socket_is_its_owners_and_goes_with_the_listener() {
+        let folder = TempDir::new().expect("folder");
+        let path = folder.path().join("s");
+        let acceptor = listen_unix(&path).await.expect("bind");
+        assert_eq!(std::fs::metadata(&path).expect("file").permissions().mode() & 0o777, 0o600);
+        let _client = UnixStream::connect(&path).await.expect("connect");
+        let incoming = acceptor.accept().await.expect("accept");
+        assert_eq!(incoming.remote(), format!("unix:pid={}", std::process::id()));
+        drop(acceptor);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn stale_unix_socket_is_replaced_and_a_live_one_is_not() {
+        let folder = TempDir::new().expect("folder");
+        let path = folder.path().join("s");
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("a killed process's socket"));
+        let _live = listen_unix(&path).await.expect("stale");
+        let error = listen_unix(&path).await.expect_err("live").to_string();
+        assert!(error.contains("already in use"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn file_that_is_no_socket_is_never_removed() {
+        let folder = TempDir::new().expect("folder");
+        let path = folder.path().join("s");
+        std::fs::write(&path, "precious").expect("write");
+        let error = listen_unix(&path).await.expect_err("a file").to_string();
+        assert!(error.contains("no socket"), "{error}");
+        assert_eq!(std::fs::read(&path).expect("read"), b"precious");
+    }
+
+    #[tokio::test]
+    async fn socket_file_of_a_successor_is_left_alone() {
+        let folder = TempDir::new().expect("folder");
+        let path = folder.path().join("s");
+        let old = listen_unix(&path).await.expect("bind");
+        std::fs::remove_file(&path).expect("remove");
+        let _new = listen_unix(&path).await.expect("bind");
+        drop(old);
+        assert!(path.exists());
+    }
+
+    #[tokio::test]
+    async fn full_house_waits_instead_of_refusing() {
+        let limits = Limits { pending: 1, ..Limits::default() };
+        let acceptor = listen(ListenOptions { limits: Some(limits), ..ListenOptions::default() }).await;
+        let address = acceptor.local_addr().expect("address");
+        let _clients = [TcpStream::connect(address).await, TcpStream::connect(address).await];
+        let first = acceptor.accept().await.expect("accept");
+        let mut second = std::pin::pin!(acceptor.accept());
+        let early = poll_fn(|cx| Poll::Ready(second.as_mut().poll(cx).is_ready())).await;
+        assert!(!early, "one is pending, and that is all there may be");
+        drop(first);
+        second.await.expect("now there is room");
+    }
+
+    #[tokio::test]
+    async fn source_that_speaks_rubbish_is_reset_the_next_time() {
+        let folder = TempDir::new().expect("folder");
+        let ca = Ca::new("Root");
+        let files = ca.issue(&Leaf::server("a.example")).write(folder.path(), "server", &ca);
+        let tls = ServerTls::load(TlsSettings::new(files, &[])).expect("tls");
+        let limits = Limits { exempt_loopback: false, ..Limits::default() };
+        let acceptor = listen(ListenOptions { limits: Some(limits), ..ListenOptions::default() }).await;
+        let address = acceptor.local_addr().expect("address");
+        let client = async {
+            let mut client = TcpStream::connect(address).await.expect("connect");
+            client.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("write");
+            let _ = client.read_to_end(&mut Vec::new()).await;
+        };
+        let serve =
+            async { acceptor.accept().await.expect("accept").handshake(&tls).await.expect_err("rubbish") };
+        let (error, ()) = tokio::join!(serve, client);
+        assert_eq!(error.outcome(), Outcome::Malformed);
+        let mut again = TcpStream::connect(address).await.expect("connect");
+        let mut byte = [0];
+        let end = tokio::select! {
+            _ = acceptor.accept() => panic!("it was let in"),
+            end = again.read(&mut byte) => end,
+        };
+        assert_eq!(end.expect_err("reset").kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pause_doubles_to_a_second_and_starts_anew() {
+        let mut pause = Pause::default();
+        let error = io::Error::from_raw_os_error(libc::EMFILE);
+        let delays: Vec<u128> = (0..9).map(|_| pause.next(&error).as_millis()).collect();
+        assert_eq!(delays, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
+        pause.reset();
+        assert_eq!(pause.next(&error).as_millis(), 10);
+    }
+
+    #[test]
+    fn failures_of_accept_are_told_apart() {
+        let judge = |errno| judge_accept(&io::Error::from_raw_os_error(errno));
+        for errno in
+            [libc::ECONNABORTED, libc::EPROTO, libc::ENETDOWN, libc::EPERM, libc::EINTR, libc::ETIMEDOUT]
+        {
+            assert_eq!(judge(errno), AcceptFailure::Peer);
+        }
+        for errno in [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM] {
+            assert_eq!(judge(errno), AcceptFailure::Resources);
+        }
+        assert_eq!(judge(libc::EBADF), AcceptFailure::Listener);
+    }
+
+    async fn listen(options: ListenOptions) -> Acceptor {
+        let address = Address::to_listen(Net::Tcp, "127.0.0.1:0").expect("address");
+        Acceptor::bind(Net::Tcp, &address, options).await.expect("bind")
+    }
+
+    async fn listen_unix(path: &Path) -> Result<Acceptor, BindError> {
+        Acceptor::bind(Net::Unix, &Address::Unix(path.to_owned()), ListenOptions::default()).await
+    }
+}

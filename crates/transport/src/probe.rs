@@ -65,7 +65,8 @@ pub struct PathFacts {
     pub mss: u32,
     /// Segments sent and not yet acknowledged.
     pub unacked: u32,
-    /// Payload bytes acknowledged since the start.
+    /// Bytes acknowledged since the start: what was written to the socket (under TLS that is records, not
+    /// plaintext), and one more each for an acknowledged SYN of ours (we connected) and FIN.
     pub bytes_acked: u64,
     /// Payload bytes received since the start.
     pub bytes_received: u64,

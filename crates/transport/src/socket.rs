@@ -286,3 +286,133 @@ fn path_text(address: io::Result<tokio::net::unix::SocketAddr>) -> String {
     let path = address.as_ref().ok().and_then(|address| address.as_pathname());
     path.map_or_else(|| "unix".to_owned(), |path| path.display().to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn tunnel_options_reach_the_kernel() {
+        let (near, _far) = pair().await;
+        let options = SocketOptions {
+            congestion: Some("no-such-control".to_owned()),
+            ..SocketOptions::tunnel_client()
+        };
+        options.apply(&near).expect("an unknown congestion control is not an error");
+        near.set_notsent_lowat(16_384).expect("lowat");
+        let sock = SockRef::from(&near);
+        assert!(sock.tcp_nodelay().expect("nodelay"));
+        assert!(sock.keepalive().expect("keepalive"));
+        assert_eq!(sock.tcp_keepalive_time().expect("idle"), Duration::from_secs(60));
+        assert_eq!(sock.tcp_keepalive_interval().expect("interval"), Duration::from_secs(10));
+        assert_eq!(sock.tcp_keepalive_retries().expect("count"), 3);
+        assert_eq!(sock.tcp_user_timeout().expect("user timeout"), Some(Duration::from_secs(10)));
+        assert_eq!(sock.tcp_notsent_lowat().expect("lowat"), 16_384);
+        SocketOptions::tunnel_server().apply(&near).expect("options");
+        assert_eq!(sock.tcp_user_timeout().expect("user timeout"), Some(Duration::from_secs(30)));
+    }
+
+    #[tokio::test]
+    async fn congestion_control_is_chosen_where_the_kernel_offers_it() {
+        let (near, _far) = pair().await;
+        let default = SockRef::from(&near).tcp_congestion().expect("default");
+        let name = String::from_utf8_lossy(&default).trim_end_matches('\0').to_owned();
+        assert!(congestion_offered(&name));
+        assert!(!congestion_offered("no-such-control"));
+        for offered in ["reno", "cubic", "bbr"].into_iter().filter(|name| congestion_offered(name)) {
+            let options = SocketOptions { congestion: Some(offered.to_owned()), ..SocketOptions::default() };
+            options.apply(&near).expect("offered");
+            assert!(SockRef::from(&near).tcp_congestion().expect("chosen").starts_with(offered.as_bytes()));
+        }
+    }
+
+    #[tokio::test]
+    async fn armed_socket_that_is_dropped_resets_its_peer() {
+        let (near, mut far) = pair().await;
+        near.arm_reset().expect("arm");
+        drop(near);
+        let error = far.read(&mut [0]).await.expect_err("reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+    }
+
+    #[tokio::test]
+    async fn socket_never_armed_ends_with_fin() {
+        let (near, mut far) = pair().await;
+        drop(near);
+        assert_eq!(far.read(&mut [0]).await.expect("end"), 0);
+    }
+
+    #[tokio::test]
+    async fn armed_socket_that_is_shut_down_and_disarmed_delivers_everything_and_then_fin() {
+        let (mut near, mut far) = pair().await;
+        near.arm_reset().expect("arm");
+        let data = vec![7; 200_000];
+        let send = async {
+            near.write_all(&data).await.expect("write");
+            near.shutdown().await.expect("shutdown");
+            near.disarm_reset().expect("disarm");
+            drop(near);
+        };
+        let mut read = Vec::new();
+        let (_, got) = tokio::join!(send, far.read_to_end(&mut read));
+        got.expect("clean end");
+        assert_eq!(read.len(), data.len());
+    }
+
+    #[tokio::test]
+    async fn probe_does_not_keep_a_dropped_socket_open() {
+        for armed in [false, true] {
+            let (near, mut far) = pair().await;
+            let probe = near.probe().expect("tcp");
+            assert!(probe.path().is_some());
+            if armed {
+                near.arm_reset().expect("arm");
+            }
+            drop(near);
+            let end = far.read(&mut [0]).await.map_err(|error| error.kind());
+            assert_eq!(end, if armed { Err(io::ErrorKind::ConnectionReset) } else { Ok(0) });
+            assert_eq!(probe.path(), None);
+            probe.set_notsent_lowat(1);
+        }
+    }
+
+    #[tokio::test]
+    async fn probe_tells_of_bytes_and_round_trips() {
+        let (mut near, mut far) = pair().await;
+        near.write_all(&[1; 50_000]).await.expect("write");
+        far.read_exact(&mut [0; 50_000]).await.expect("read");
+        far.write_all(b"ack").await.expect("write");
+        near.read_exact(&mut [0; 3]).await.expect("read");
+        let facts = near.probe().expect("tcp").path().expect("facts");
+        assert_eq!(facts.bytes_acked, 50_001, "what was answered was acknowledged, and the SYN counts");
+        assert_eq!(facts.bytes_received, 3);
+        assert!(facts.rtt > Duration::ZERO && facts.min_rtt > Duration::ZERO && facts.delivery_rate > 0);
+        assert!(facts.cwnd_bytes() >= u64::from(facts.mss));
+        assert_eq!((facts.unacked, facts.notsent, facts.ca_loss), (0, 0, false));
+        // The accepting side sent no SYN of its own that this counter saw.
+        near.write_all(b"ack").await.expect("write");
+        far.read_exact(&mut [0; 3]).await.expect("read");
+        assert_eq!(far.probe().expect("tcp").path().expect("facts").bytes_acked, 3);
+    }
+
+    #[tokio::test]
+    async fn unix_socket_has_no_reset_and_no_probe_and_takes_every_option() {
+        let (near, far) = UnixStream::pair().expect("pair");
+        let (near, mut far) = (Socket::from(near), Socket::from(far));
+        assert!(near.is_unix() && near.probe().is_none() && near.remote_ip().is_none());
+        SocketOptions::tunnel_client().apply(&near).expect("options");
+        near.arm_reset().expect("arm");
+        drop(near);
+        assert_eq!(far.read(&mut [0]).await.expect("end"), 0);
+    }
+
+    async fn pair() -> (Socket, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let near = TcpStream::connect(listener.local_addr().expect("address")).await.expect("connect");
+        let (far, _) = listener.accept().await.expect("accept");
+        (Socket::from(near), Socket::from(far))
+    }
+}

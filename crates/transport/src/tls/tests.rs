@@ -390,8 +390,16 @@ async fn refused_client_reads_the_alert_although_it_has_sent_data_already() {
         let socket = Socket::from(TcpStream::connect(address).await.expect("connect"));
         let mut stream =
             client.connect(socket, Some(&host()), "a.example:443").await.expect("not judged yet");
+        let probe = stream.get_ref().probe().expect("tcp");
+        let received = || probe.path().expect("facts").bytes_received;
+        let before = received();
         // More than the server reads in one go, so that some of it lies unread when the certificate is judged.
         stream.write_all(&[0; 48 * 1024]).await.expect("write");
+        while received() == before {
+            tokio::task::yield_now().await;
+        }
+        // The alert is here. A server that had closed with data unread would have reset the connection by now.
+        stream.write_all(b"more").await.expect("the connection still takes data");
         let error = stream.read(&mut [0]).await.expect_err("alert");
         stream.explainer().early_death(Some(&error))
     };
@@ -459,7 +467,9 @@ impl World {
                 }
             }
         };
-        let (server, client) = tokio::join!(server.accept(far, "pipe"), client);
+        // An accepted stream is dropped at once, so that a fault nobody found ends in an end and not in a wait.
+        let server = async { server.accept(far, "pipe").await.map(drop) };
+        let (server, client) = tokio::join!(server, client);
         (server.expect_err("refused").to_string(), client)
     }
 
