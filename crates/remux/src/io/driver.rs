@@ -34,6 +34,7 @@ use crate::io::connect::{Connected, Probe};
 pub(crate) use crate::io::connection::{ConnEvent, Connection, Observer};
 use crate::io::records::Records;
 use crate::io::shared::{Effects, News, Park, Shared};
+use crate::io::slabs::{self, SLAB};
 use crate::io::stream::Stream;
 use crate::session::{Batch, Event, Session};
 
@@ -294,7 +295,7 @@ impl Driver {
                 if fresh > 0 {
                     break;
                 }
-                self.slab.reserve(self.read_size);
+                self.renew_slab();
             }
             match self.records.poll_read(cx, &mut self.slab) {
                 Poll::Ready(Ok(0)) => {
@@ -413,6 +414,17 @@ impl Driver {
             probe.set_notsent_lowat(u32::try_from(limit).unwrap_or(u32::MAX));
         }
         self.effects.news.push(News::Path(path));
+    }
+
+    /// A slab with room to read into; what waits in the old one moves.
+    fn renew_slab(&mut self) {
+        if self.read_size == READ_SMALL {
+            self.slab.reserve(READ_SMALL);
+            return;
+        }
+        let mut fresh = slabs::take(SLAB);
+        fresh.extend_from_slice(&self.slab);
+        slabs::give(std::mem::replace(&mut self.slab, fresh));
     }
 
     fn spare(&self) -> usize {
@@ -598,7 +610,7 @@ const TURN_BYTES: usize = 1024 * 1024;
 /// Reads, or rounds of the loop, before other tasks get their turn.
 const TURN_READS: usize = 64;
 /// Bytes read before the session takes them, and the size of a slab.
-const READ_LARGE: usize = 64 * 1024;
+const READ_LARGE: usize = SLAB;
 /// Size of a slab while only small messages come.
 const READ_SMALL: usize = 4 * 1024;
 /// Small reads in a row that make slabs small again.

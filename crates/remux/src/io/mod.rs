@@ -18,6 +18,7 @@ mod listener;
 mod records;
 mod retry;
 mod shared;
+mod slabs;
 mod split;
 pub(crate) mod stream;
 

@@ -16,6 +16,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -31,6 +32,7 @@ use crate::error::StreamError;
 use crate::io::connect::PeerFacts;
 use crate::io::retry::{Reopen, Retry};
 use crate::io::shared::{Nudge, Shared, Side};
+use crate::io::slabs::{self, SLAB};
 use crate::session::{Open, Recv, StreamId};
 
 pub use crate::io::split::{OwnedReadHalf, OwnedWriteHalf};
@@ -57,7 +59,6 @@ pub struct Stream {
     owed: usize,
     /// What the send queue took at least when last asked.
     room: usize,
-    arena: BytesMut,
     /// FIN or RST is queued.
     finished: bool,
     retry: Retry,
@@ -73,7 +74,6 @@ impl Stream {
             end: None,
             owed: 0,
             room: 0,
-            arena: BytesMut::new(),
             finished,
             retry: Retry::Off,
         }
@@ -462,10 +462,7 @@ impl AsyncWrite for Stream {
         let this = self.get_mut();
         let room = ready!(this.poll_write_room(cx))?;
         let taken = buf.get(..room.min(COPY_MAX).min(buf.len())).unwrap_or_default();
-        reserve(&mut this.arena, taken.len());
-        this.arena.extend_from_slice(taken);
-        let chunk = this.arena.split().freeze();
-        this.write_chunk(chunk)?;
+        this.write_chunk(copied(&[taken], taken.len()))?;
         Poll::Ready(Ok(taken.len()))
     }
 
@@ -480,12 +477,7 @@ impl AsyncWrite for Stream {
         }
         let this = self.get_mut();
         let room = ready!(this.poll_write_room(cx))?.min(COPY_MAX);
-        reserve(&mut this.arena, room.min(wanted));
-        for buf in bufs {
-            let left = room.saturating_sub(this.arena.len());
-            this.arena.extend_from_slice(buf.get(..left.min(buf.len())).unwrap_or_default());
-        }
-        let chunk = this.arena.split().freeze();
+        let chunk = copied(bufs, room.min(wanted));
         let taken = chunk.len();
         this.write_chunk(chunk)?;
         Poll::Ready(Ok(taken))
@@ -544,16 +536,24 @@ impl Drop for Link {
     }
 }
 
-/// Room for `wanted` bytes: the old allocation if it is free again, else one that serves several small writes.
-fn reserve(arena: &mut BytesMut, wanted: usize) {
-    if arena.capacity() < wanted {
-        arena.reserve(wanted.max(ARENA_MIN));
+/// The first `length` bytes of several slices, in memory of their own.
+fn copied<S: Deref<Target = [u8]>>(slices: &[S], length: usize) -> Bytes {
+    let large = length >= LARGE;
+    let mut memory = if large { slabs::take(length) } else { BytesMut::with_capacity(length) };
+    for slice in slices {
+        let left = length.saturating_sub(memory.len());
+        memory.extend_from_slice(slice.get(..left.min(slice.len())).unwrap_or_default());
     }
+    let bytes = memory.split().freeze();
+    if large {
+        slabs::give(memory);
+    }
+    bytes
 }
 
 /// Bytes taken from the session under one lock.
 const READ_AHEAD: usize = 64 * 1024;
 /// Bytes copied by one write.
-const COPY_MAX: usize = 64 * 1024;
-/// The smallest allocation for small writes.
-const ARENA_MIN: usize = 4 * 1024;
+const COPY_MAX: usize = SLAB;
+/// Writes from this length on are copied into slabs.
+const LARGE: usize = 4 * 1024;
