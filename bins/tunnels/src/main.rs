@@ -72,11 +72,7 @@ fn command() -> Command {
             Command::new("check")
                 .about("Say whether a configuration is good, certificates included; start nothing")
                 .arg(file("A YAML configuration file"))
-                .arg(text(
-                    "role",
-                    "client|server",
-                    "Whose it is, where that can't be told from its settings",
-                )),
+                .arg(text("role", "client|server", "Whose it is, if it holds settings of both")),
         )
         .subcommand(
             Command::new("cert")

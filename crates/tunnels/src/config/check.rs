@@ -10,8 +10,8 @@ use super::Role;
 use super::error::{Error, USAGE};
 use super::file::File;
 use super::model::{Carrier, Client, Server, Wire};
+use super::setting::Setting;
 use super::source::Source;
-use super::table::Setting;
 use super::value::Complaint;
 
 impl Client {
@@ -105,23 +105,19 @@ impl Source {
 }
 
 impl Role {
-    /// Whose configuration a file is, by the settings that only one of the two programs uses.
+    /// Whose configuration a file is: the client's if it holds a setting that only clients use, which it cannot
+    /// do without, else the server's.
     ///
     /// # Errors
-    /// The file is no configuration, or could be either's.
+    /// The file is no configuration, or holds what only servers use as well.
     pub fn of_file(path: &Path) -> Result<Role, Error> {
         let entries = File::read(path)?.entries(None)?;
         let only = |role: Role| entries.iter().any(|entry| !entry.setting.used_by(role.other()));
         match (only(Role::Client), only(Role::Server)) {
             (true, false) => Ok(Role::Client),
-            (false, true) => Ok(Role::Server),
-            (both, _) => {
-                let why = if both {
-                    "the settings of both programs"
-                } else {
-                    "no setting that only one of them uses"
-                };
-                let why = format!("{} holds {why}, so it cannot be told whose it is", path.display());
+            (false, _) => Ok(Role::Server),
+            (true, true) => {
+                let why = format!("{} holds settings of both programs", path.display());
                 Err(Error::new(USAGE, "", "", why, "add --role client or --role server"))
             }
         }

@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, quote};
-use super::table::{Setting, TABLE, nearest};
+use super::setting::{Setting, nearest};
+use super::table::TABLE;
 use super::value::Value;
 use super::yaml::{self, Node, Part, Position};
 use super::{CONFIG, Role};
@@ -240,7 +241,14 @@ impl Walk<'_> {
             );
         }
         let known = TABLE.iter().filter(|setting| self.role.is_none_or(|role| setting.taken_by(role)));
-        let fix = match nearest(name, known.map(|setting| setting.name)) {
+        // A group of the same depth may be what was meant as well as a setting.
+        let depth = name.matches('.').count();
+        let known = known.flat_map(|setting| {
+            let group =
+                setting.name.match_indices('.').nth(depth).and_then(|(dot, _)| setting.name.get(..dot));
+            group.into_iter().chain([setting.name])
+        });
+        let fix = match nearest(name, known) {
             Some(near) => format!("did you mean {near}?"),
             None => {
                 let (parent, _) = name.rsplit_once('.').map_or(("", ""), |(parent, key)| (parent, key));
@@ -312,6 +320,11 @@ mod tests {
                 "c.yaml:1:1: the file is not a map of settings → write names and values, for example  server: {addr: \"127.0.0.1:8443\"}",
             ),
             ("server:\n  adr: x\n", "c.yaml:2:3: unknown setting \"server.adr\" → did you mean server.addr?"),
+            ("sever:\n  addr: x\n", "c.yaml:1:1: unknown setting \"sever\" → did you mean server?"),
+            (
+                "server:\n  k0: x\n",
+                "c.yaml:2:3: unknown setting \"server.k0\" → known here: net, addr, allow, deny, dial, stream, conn, preauth",
+            ),
             (
                 "server:\n  colour: x\n",
                 "c.yaml:2:3: unknown setting \"server.colour\" → known here: net, addr, allow, deny, dial, stream, conn, preauth",

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::Role;
-use super::table::{Kind, Setting, TABLE};
+use super::setting::{Kind, Setting};
+use super::table::TABLE;
 
 /// `docs/configuration.md`.
 pub fn manual() -> String {

@@ -12,13 +12,16 @@
 
 mod address;
 mod check;
+mod environment;
 mod error;
 mod file;
 mod flags;
 mod manual;
 mod model;
+mod reader;
 mod rules;
 mod secrets;
+mod setting;
 mod source;
 mod table;
 mod value;
@@ -37,8 +40,9 @@ pub use manual::manual;
 pub use model::{
     Alert, Carrier, Client, ClientTls, Log, Memory, Server, ServerTls, Sockets, StreamLimits, Wire,
 };
+pub use setting::{Kind, Roles, Setting, Unit};
 pub use source::Source;
-pub use table::{Kind, Roles, Setting, TABLE, Unit};
+pub use table::TABLE;
 
 /// Which end of the tunnel a program is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

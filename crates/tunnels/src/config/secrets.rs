@@ -7,7 +7,7 @@ use eagersocks::{Password, Users, UsersError};
 
 use super::error::Error;
 use super::file::explain;
-use super::rules::Reader;
+use super::reader::Reader;
 use super::source::Origin;
 
 /// The secret a setting holds, if any: itself, or the first line of the file behind `file:`.

@@ -8,7 +8,8 @@ use super::error::Error;
 use super::file::{Entry, File};
 use super::model::{Client, Server};
 use super::rules;
-use super::table::{Setting, TABLE, nearest};
+use super::setting::{Setting, nearest};
+use super::table::TABLE;
 use super::value::Value;
 use super::{CONFIG, Role, USAGE};
 

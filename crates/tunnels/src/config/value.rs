@@ -1,7 +1,7 @@
 //! From text or YAML to a value of the kind a setting has.
 
 use super::error::quote;
-use super::table::{Kind, Unit};
+use super::setting::{Kind, Unit};
 use super::yaml::Node;
 
 /// A setting's value, of its kind but not judged yet.
@@ -109,7 +109,7 @@ fn choice(words: &[&str], text: &str) -> Result<Value, Complaint> {
     {
         return Err(Complaint::from_message(&error.to_string()));
     }
-    let fix = match super::table::nearest(text, words.iter().copied()) {
+    let fix = match super::setting::nearest(text, words.iter().copied()) {
         Some(near) => format!("did you mean {near}? (known: {})", words.join(", ")),
         None => format!("write one of {}", words.join(", ")),
     };

@@ -65,9 +65,13 @@ pub(super) fn parse(text: &str) -> Result<Option<Node>, Fault> {
     let mut documents = Deserializer::from_str(text);
     let Some(first) = documents.next() else { return Ok(None) };
     let root = Tree { room: &room }.deserialize(first).map_err(|error| Fault::from_yaml(text, &error))?;
-    if let Some(second) = documents.next() {
-        let place = Probe { steps: &[], part: Part::Value }.deserialize(second).err();
-        let position = place.as_ref().and_then(position_of).unwrap_or(Position::START);
+    if let Some(second) = documents.next()
+        && let Err(error) = (Probe { steps: &[], part: Part::Value }).deserialize(second)
+    {
+        if !error.to_string().contains(HERE) {
+            return Err(Fault::from_yaml(text, &error));
+        }
+        let position = position_of(&error).unwrap_or(Position::START);
         return Err(Fault {
             position,
             why: "a second document begins here; a configuration is one document".into(),
@@ -132,6 +136,9 @@ impl Fault {
 const MAX_DEPTH: usize = 64;
 /// More values than any configuration has; aliases can make a small file into a huge tree.
 const MAX_NODES: usize = 100_000;
+
+/// What a [`Probe`] says when it has arrived.
+const HERE: &str = "the end of the walk";
 
 fn position_of(error: &serde_yaml::Error) -> Option<Position> {
     error.location().map(|location| Position { line: location.line(), column: location.column() })
@@ -302,20 +309,20 @@ impl<'de> Visitor<'de> for Probe<'_> {
 
     // Scalars end the walk by themselves: no method for them means "invalid type", with the position.
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the end of the walk")
+        f.write_str(HERE)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let Some((&ordinal, steps)) = self.steps.split_first() else { return Err(de::Error::custom("here")) };
+        let Some((&ordinal, steps)) = self.steps.split_first() else { return Err(de::Error::custom(HERE)) };
         for _ in 0..ordinal {
             items.next_element::<IgnoredAny>()?;
         }
         items.next_element_seed(Probe { steps, ..self })?;
-        Err(de::Error::custom("here"))
+        Err(de::Error::custom(HERE))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        let Some((&ordinal, steps)) = self.steps.split_first() else { return Err(de::Error::custom("here")) };
+        let Some((&ordinal, steps)) = self.steps.split_first() else { return Err(de::Error::custom(HERE)) };
         for _ in 0..ordinal {
             entries.next_entry::<IgnoredAny, IgnoredAny>()?;
         }
@@ -325,11 +332,11 @@ impl<'de> Visitor<'de> for Probe<'_> {
             entries.next_key::<IgnoredAny>()?;
             entries.next_value_seed(Probe { steps, ..self })?;
         }
-        Err(de::Error::custom("here"))
+        Err(de::Error::custom(HERE))
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<(), A::Error> {
-        Err(de::Error::custom("here"))
+        Err(de::Error::custom(HERE))
     }
 }
 
@@ -411,6 +418,8 @@ mod tests {
         let fault = parse("a: 1\n---\n\nb: 2\n").expect_err("two documents");
         assert_eq!(fault.position.to_string(), "4:1");
         assert!(parse("---\na: 1\n...\n").is_ok());
+        let fault = parse("\"a\" \"b\"\n").expect_err("garbage behind the document");
+        assert!(!fault.why.contains("second document"), "{fault:?}");
     }
 
     #[test]
