@@ -63,10 +63,10 @@ impl Budget {
         (self.held.load(Ordering::Relaxed), self.held_limit)
     }
 
-    /// Whether `more` bytes of growth keep the budget at or under 75 %.
+    /// Whether a window may grow by `more` bytes.
     pub(crate) fn allows_growth(&self, more: u64) -> bool {
         let used = self.growth.load(Ordering::Relaxed);
-        used.saturating_add(more) <= self.growth_limit.saturating_div(100).saturating_mul(75)
+        self.pressure() == Pressure::Low && used.saturating_add(more) <= self.growth_limit
     }
 }
 

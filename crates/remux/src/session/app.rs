@@ -158,9 +158,7 @@ impl Session {
         let (ledger, window) = (&self.ledger, &self.config.window);
         let pressure = ledger.budget().pressure();
         let allows = |more: u64| {
-            pressure == Pressure::Low
-                && ledger.growth().saturating_add(more) <= window.growth
-                && ledger.budget().allows_growth(more)
+            ledger.growth().saturating_add(more) <= window.growth && ledger.budget().allows_growth(more)
         };
         let growth = Growth { rtt: round_trip, config: window, allows: &allows };
         let Some(stream) = self.table.get_mut(key) else { return };

@@ -139,11 +139,14 @@ impl RecvCredit {
         let most = u64::from(growth.config.max).max(self.initial);
         let wanted = self.window.saturating_mul(factor).max(proven).min(most);
         let before = self.growth();
-        let after = self.growth_at(wanted);
-        if wanted <= self.window || !(growth.allows)(after.saturating_sub(before)) {
+        let fits = |window: u64| (growth.allows)(self.growth_at(window).saturating_sub(before));
+        // Where there is no room for all of it, some of it helps.
+        let halves = std::iter::successors(Some(wanted), |window| Some(window / 2));
+        let Some(window) = halves.take_while(|&window| window > self.window).find(|&window| fits(window))
+        else {
             return false;
-        }
-        self.window = wanted;
+        };
+        self.window = window;
         self.grown = true;
         true
     }
@@ -321,4 +324,202 @@ fn periods(elapsed: Duration, period: Duration) -> u32 {
 fn scale(n: u64, part: Duration, elapsed: Duration) -> u64 {
     let scaled = u128::from(n).saturating_mul(part.as_nanos()).checked_div(elapsed.as_nanos());
     scaled.and_then(|n| u64::try_from(n).ok()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn credit(consumed: u64, window: u32) -> Credit {
+        Credit { consumed: low_half(consumed), window }
+    }
+
+    /// A sender that is `sent` bytes along, all of them consumed but `unread`.
+    fn sender(sent: u64, unread: u64) -> SendCredit {
+        SendCredit { sent, limit: sent, consumed: sent - unread, told: None }
+    }
+
+    #[test]
+    fn counts_go_on_past_two_to_the_32() {
+        for start in [(1 << 32) - 10, (1 << 32), (5 << 32) - 1, 1 << 60] {
+            let mut send = sender(start, 5);
+            assert_eq!(send.update(credit(start, 1000)), Ok(true));
+            assert_eq!(send.room(), 1000);
+            send.spend(1000);
+            assert_eq!(send.update(credit(start + 1000, 20)), Ok(true));
+            assert_eq!(send.room(), 20);
+        }
+    }
+
+    #[test]
+    fn credit_that_moves_back_or_ahead_of_what_was_sent_is_refused() {
+        let mut send = sender(5 << 32, 1000);
+        assert_eq!(send.update(credit((5 << 32) - 1001, 1 << 20)), Err(FlowError), "consumed went back");
+        assert_eq!(send.update(credit((5 << 32) + 1, 1 << 20)), Err(FlowError), "never sent");
+        assert_eq!(send.update(credit((5 << 32) - 500, 499)), Err(FlowError), "the limit went back");
+        assert_eq!(send.update(credit(5 << 32, MAX_WINDOW + 1)), Err(FlowError), "too much");
+        assert_eq!(send.update(credit((5 << 32) - 500, 500)), Ok(false), "the same limit");
+        assert_eq!(send.update(credit(5 << 32, MAX_WINDOW)), Ok(true));
+    }
+
+    #[test]
+    fn sums_near_the_end_of_64_bits_are_errors_not_wraps() {
+        let mut send = sender(u64::MAX - 10, 0);
+        assert_eq!(send.update(credit(u64::MAX - 10, 100)), Err(FlowError));
+        let mut recv = RecvCredit::new(u64::MAX, Instant::now());
+        recv.received = u64::MAX - 5;
+        assert_eq!(recv.receive(6, Instant::now()), Err(FlowError));
+    }
+
+    fn growth<'a>(config: &'a WindowConfig, rtt_ms: u64, allows: &'a dyn Fn(u64) -> bool) -> Growth<'a> {
+        Growth { rtt: Duration::from_millis(rtt_ms), config, allows }
+    }
+
+    #[test]
+    fn window_halves_while_its_reader_is_slow_and_its_limit_stays() {
+        let (start, config) = (Instant::now(), WindowConfig::default());
+        let growth = growth(&config, 10, &|_| false);
+        let mut recv = RecvCredit::new(256 << 10, start);
+        recv.receive(256 << 10, start).unwrap();
+        recv.consume(1, start + Duration::from_millis(900), &growth);
+        assert_eq!(recv.window(), 256 << 10);
+        recv.consume(1, start + Duration::from_millis(1100), &growth);
+        assert_eq!(recv.window(), 128 << 10);
+        recv.consume(1, start + Duration::from_secs(60), &growth);
+        assert_eq!((recv.window(), recv.limit), (64 << 10, 256 << 10));
+        recv.consume(256 << 10, start + Duration::from_secs(60), &growth);
+        assert!(recv.is_due(Pressure::Low), "{recv:?}");
+        assert_eq!(recv.grant(Pressure::Low).window, 64 << 10);
+    }
+
+    #[test]
+    fn blocked_sender_is_granted_as_little_as_a_frame() {
+        let (start, config) = (Instant::now(), WindowConfig::default());
+        let growth = growth(&config, 1000, &|_| false);
+        let mut recv = RecvCredit::new(256 << 10, start);
+        recv.receive(256 << 10, start).unwrap();
+        recv.consume(FRAME, start, &growth);
+        assert!(!recv.is_due(Pressure::Low), "a quarter of the window is worth a frame, this is not");
+        recv.set_blocked(true);
+        assert!(recv.is_due(Pressure::Low));
+        recv.grant(Pressure::Low);
+        assert!(!recv.is_due(Pressure::Low));
+    }
+
+    #[test]
+    fn starved_sender_gets_four_times_the_window_at_first_and_then_twice() {
+        let (start, config) = (Instant::now(), WindowConfig::default());
+        let mut recv = RecvCredit::new(256 << 10, start);
+        let mut windows = Vec::new();
+        for n in 1..6 {
+            let now = start + Duration::from_millis(n * 100);
+            recv.receive(1000, now).unwrap();
+            recv.set_blocked(true);
+            recv.consume(1000, now, &growth(&config, 50, &|_| true));
+            windows.push(recv.window() >> 20);
+        }
+        assert_eq!(windows, [1, 2, 4, 8, 16], "and no further than 16 MiB");
+    }
+
+    #[test]
+    fn nothing_above_64_kib_is_granted_while_the_process_is_short_of_memory() {
+        let (start, config) = (Instant::now(), WindowConfig::default());
+        let mut recv = RecvCredit::new(256 << 10, start);
+        recv.receive(256 << 10, start).unwrap();
+        recv.consume(256 << 10, start, &growth(&config, 1000, &|_| false));
+        assert_eq!(recv.grant(Pressure::High).window, 64 << 10);
+    }
+
+    /// One thing that happens to a stream, as small numbers.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Send(u16),
+        Deliver,
+        Consume(u32),
+        Offer(bool),
+        DeliverCredit,
+        /// A CREDIT out of thin air.
+        Forge(u32, u32),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            4 => (1_u16..).prop_map(Step::Send),
+            4 => Just(Step::Deliver),
+            4 => (1_u32..2_000_000).prop_map(Step::Consume),
+            4 => any::<bool>().prop_map(Step::Offer),
+            4 => Just(Step::DeliverCredit),
+            1 => (any::<u32>(), prop_oneof![any::<u32>(), 0_u32..1_000_000]).prop_map(|(a, b)| Step::Forge(a, b)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Both ends against sums in 128 bits: same verdicts, and an honest sender is never beyond its limit.
+        #[test]
+        fn both_ends_agree_with_a_model_in_128_bits(
+            origin in prop_oneof![Just(0_u64), (1_u64 << 31) - 400_000..(1 << 31), (1_u64 << 32) - 400_000..(1 << 32), Just(7 << 40)],
+            steps in proptest::collection::vec(step(), 1..400),
+        ) {
+            let start = Instant::now();
+            let config = WindowConfig::default();
+            let mut recv = RecvCredit::new(256 << 10, start);
+            (recv.received, recv.consumed, recv.limit) = (origin, origin, origin + (256 << 10));
+            let mut send = SendCredit { sent: origin, limit: origin + (256 << 10), consumed: origin, told: None };
+            let (mut sent, mut limit, mut said) = (i128::from(origin), i128::from(send.limit), i128::from(origin));
+            let (mut data, mut credits) = (std::collections::VecDeque::new(), std::collections::VecDeque::new());
+            for (n, step) in steps.into_iter().enumerate() {
+                let now = start + Duration::from_millis(n as u64 * 7);
+                match step {
+                    Step::Send(n) => {
+                        let n = u64::from(n).min(send.room());
+                        send.spend(n);
+                        sent += i128::from(n);
+                        data.push_back(n);
+                        prop_assert!(sent <= limit);
+                    }
+                    Step::Deliver => {
+                        if let Some(n) = data.pop_front() {
+                            prop_assert_eq!(recv.receive(n, now), Ok(()), "an honest sender is within its limit");
+                        }
+                    }
+                    Step::Consume(n) => {
+                        let unread = recv.unread();
+                        recv.consume(n.into(), now, &growth(&config, 20, &|_| true));
+                        prop_assert_eq!(recv.unread(), unread.saturating_sub(n.into()));
+                    }
+                    Step::Offer(blocked) => {
+                        recv.set_blocked(blocked);
+                        if recv.is_due(Pressure::Low) {
+                            let before = recv.limit;
+                            credits.push_back(recv.grant(Pressure::Low));
+                            prop_assert!(recv.limit > before, "a CREDIT that says nothing new is not sent");
+                        }
+                    }
+                    Step::DeliverCredit => {
+                        if let Some(credit) = credits.pop_front() {
+                            prop_assert_eq!(send.update(credit), Ok(true));
+                            limit = i128::from(send.limit);
+                            said = i128::from(send.consumed);
+                        }
+                    }
+                    Step::Forge(consumed, window) => {
+                        let step = (i128::from(consumed) - said).rem_euclid(1 << 32);
+                        let new = said + step + i128::from(window);
+                        let good = said + step <= sent && window <= MAX_WINDOW && new >= limit;
+                        let before = (send.sent, send.limit, send.consumed);
+                        let mut copy = SendCredit { sent: send.sent, limit: send.limit, consumed: send.consumed, told: None };
+                        prop_assert_eq!(copy.update(Credit { consumed, window }).is_ok(), good);
+                        if good {
+                            prop_assert_eq!(i128::from(copy.limit), new);
+                        } else {
+                            prop_assert_eq!((copy.sent, copy.limit, copy.consumed), before, "nothing changed");
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -306,7 +306,7 @@ impl Session {
             }
             if let Some(stream) = self.table.get_mut(key) {
                 stream.send.state = SendState::Finished;
-                self.schedule.charge(stream, 1);
+                self.schedule.charge(stream, HEADER);
             }
             self.finish_receiving(now, key);
             return true;
@@ -318,7 +318,7 @@ impl Session {
         let session = u16::try_from(id.0).unwrap_or(0);
         batch.put_copy(&Header { session, length: u16::try_from(n).unwrap_or(u16::MAX) }.to_bytes());
         stream.send.take(n, batch);
-        self.schedule.charge(stream, n);
+        self.schedule.charge(stream, n.saturating_add(HEADER));
         self.stats.frames_out = self.stats.frames_out.saturating_add(1);
         self.sent_from(now, key, false);
         true

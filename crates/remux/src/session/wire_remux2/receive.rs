@@ -126,15 +126,13 @@ impl Session {
         let length = u64::from(header.length);
         self.limits.data(length, stream.recv.state != RecvState::Open || !stream.recv.is_empty(), now)?;
         match stream.recv.state {
-            RecvState::Failed => {
-                self.stats.late = self.stats.late.saturating_add(1);
+            RecvState::Finished if !stream.ended => {
+                self.limits.reset(now)?;
+                self.abort_stream(now, key, Code::CLOSED, "DATA after FIN");
                 Ok(None)
             }
-            RecvState::Finished => {
-                if !stream.ended {
-                    self.limits.reset(now)?;
-                    self.abort_stream(now, key, Code::CLOSED, "DATA after FIN");
-                }
+            RecvState::Failed | RecvState::Finished => {
+                self.stats.late = self.stats.late.saturating_add(1);
                 Ok(None)
             }
             RecvState::Open => {

@@ -90,7 +90,7 @@ impl Session {
         let length = u16::try_from(n).unwrap_or(u16::MAX);
         batch.put_copy(&Header::new(Kind::Data, bits, stream.id.0, length).to_bytes());
         stream.send.take(n, batch);
-        self.schedule.charge(stream, n.max(1));
+        self.schedule.charge(stream, n.saturating_add(HEADER));
         self.stats.frames_out = self.stats.frames_out.saturating_add(1);
         self.sent_from(now, key, finished);
         true
@@ -250,7 +250,7 @@ impl Session {
         stream.send.take(n, batch);
         if stream.is_sendable() {
             self.schedule.activate(key, stream, Freed::ByData);
-            self.schedule.charge(stream, n);
+            self.schedule.charge(stream, n.saturating_add(head));
         }
         self.stats.frames_out = self.stats.frames_out.saturating_add(1);
         self.liveness.handle_open(now);
