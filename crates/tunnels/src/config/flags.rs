@@ -33,7 +33,7 @@ pub enum Invocation {
 /// Reads a command line (without the program's name) and the environment, then the file they name.
 ///
 /// # Errors
-/// With [`USAGE`]: an unknown flag, a bad or missing value, a flag given twice. With [`CONFIG`]: anything wrong
+/// With [`USAGE`]: an unknown flag, a bad or missing value, a flag given twice. With [`CONFIG`](super::CONFIG): anything wrong
 /// with the environment or the file.
 pub fn invoke(
     role: Role,

@@ -79,7 +79,7 @@ const GROUPS: [(&str, &str, &str); 8] = [
         "tls",
         "tls",
         "TLS 1.3 with certificates on both sides. Keys may be readable by their owner only. `tunnels init` makes a \
-         CA and both certificates.",
+         CA and both certificates. SIGHUP reads the same files again; a new path needs a restart.",
     ),
     ("stream", "stream", "One relayed stream, on either side."),
     ("drain", "drain", "Stopping: the first SIGTERM drains, a second one ends at once."),

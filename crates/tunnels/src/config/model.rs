@@ -123,8 +123,8 @@ impl Client {
 
     /// Reads file, environment and flags again, as they were named at the start.
     ///
-    /// Certificates, users and the log level may be taken from the result while running; the table in
-    /// `docs/configuration.md` says which settings can. Certificate files are not opened here.
+    /// Users and grants may be taken from the result while running; the table in `docs/configuration.md` says which
+    /// settings can. Certificate files are not opened here.
     ///
     /// # Errors
     /// Whatever is wrong now; the running configuration is untouched.

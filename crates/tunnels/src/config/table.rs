@@ -361,8 +361,7 @@ pub static TABLE: &[Setting] = &[
         BOTH,
         "Lines below this level are not written; debug shows sessions",
     )
-    .example("info")
-    .reloadable(),
+    .example("info"),
     seed("sla.log.path", Text("FILE"), "/var/log/tunnels.log", BOTH, "The log file; - is stderr").example("tunnels.log"),
     ours("sla.log.format", Choice(&["text", "json"]), "text", BOTH, "The seed's lines in local time, or JSON in UTC")
         .example("json"),
