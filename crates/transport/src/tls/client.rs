@@ -13,6 +13,7 @@ use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 
+use super::ahead::ReadAhead;
 use super::fault::{Explainer, Fault, HandshakeError, classify};
 use super::files::{LoadError, LoadFault, Material};
 use super::judge::Judge;
@@ -101,7 +102,7 @@ impl ClientTls {
             self.config(&loaded, &judge).map_err(|error| fail(Fault::Other { reason: error.to_string() }))?;
         let explainer = Explainer::new(Role::Client, peer, loaded.material.own.clone());
         let connect = TlsConnector::from(Arc::new(config))
-            .connect_with(name, io, |session| session.set_buffer_limit(Some(SEND_BUFFER)))
+            .connect_with(name, ReadAhead::new(io), |session| session.set_buffer_limit(Some(SEND_BUFFER)))
             .into_fallible();
         match tokio::time::timeout(self.settings.deadline, connect).await {
             Err(_) => Err(fail(Fault::Deadline { after: self.settings.deadline })),

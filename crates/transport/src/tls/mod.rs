@@ -11,6 +11,7 @@
 //! A handshake builds its rustls configuration from the material of that moment: a reload needs no new listener,
 //! running handshakes keep what they began with, and there is no cache that could outlive a certificate.
 
+mod ahead;
 mod client;
 mod fault;
 mod files;

@@ -12,6 +12,7 @@ use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
+use super::ahead::ReadAhead;
 use super::fault::{Explainer, Fault, HandshakeError, classify};
 use super::files::{LoadError, LoadFault, Material};
 use super::judge::Judge;
@@ -92,7 +93,7 @@ impl ServerTls {
         let config = self.config(&judge).map_err(|error| fail(Fault::Other { reason: error.to_string() }))?;
         let explainer = Explainer::new(Role::Server, peer, loaded.material.own.clone());
         let accept = TlsAcceptor::from(Arc::new(config))
-            .accept_with(io, |session| session.set_buffer_limit(Some(SEND_BUFFER)))
+            .accept_with(ReadAhead::new(io), |session| session.set_buffer_limit(Some(SEND_BUFFER)))
             .into_fallible();
         match tokio::time::timeout(self.settings.deadline, accept).await {
             Err(_) => Err(fail(Fault::Deadline { after: self.settings.deadline })),
@@ -104,7 +105,7 @@ impl ServerTls {
                 let fault =
                     classify(&error, &judge.seen(), &loaded.material.trust, &explainer, &self.settings.alpn);
                 if !matches!(fault, Fault::Closed { .. }) {
-                    let _ = tokio::time::timeout(LINGER, linger(io)).await;
+                    let _ = tokio::time::timeout(LINGER, linger(io.into_inner())).await;
                 }
                 Err(fail(fault))
             }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
+use super::ahead::ReadAhead;
 use super::fault::Explainer;
 use crate::cert::{Certificate, Identity};
 
@@ -16,7 +17,7 @@ use crate::cert::{Certificate, Identity};
 /// is an `UnexpectedEof` error, never a clean end. An alert from the peer becomes an error whose text names the fault.
 #[derive(Debug)]
 pub struct TlsStream<S> {
-    inner: tokio_rustls::TlsStream<S>,
+    inner: tokio_rustls::TlsStream<ReadAhead<S>>,
     certificate: Arc<Certificate>,
     identity: Identity,
     explainer: Explainer,
@@ -24,7 +25,7 @@ pub struct TlsStream<S> {
 
 impl<S> TlsStream<S> {
     pub(super) fn new(
-        inner: tokio_rustls::TlsStream<S>,
+        inner: tokio_rustls::TlsStream<ReadAhead<S>>,
         certificate: Arc<Certificate>,
         explainer: Explainer,
     ) -> Self {
@@ -34,7 +35,7 @@ impl<S> TlsStream<S> {
 
     /// What TLS runs on.
     pub fn get_ref(&self) -> &S {
-        self.inner.get_ref().0
+        self.inner.get_ref().0.get_ref()
     }
 
     /// What the peer's certificate proves.
