@@ -288,7 +288,7 @@ def test_terminate_drains_and_a_second_signal_ends_at_once():
 def test_drain_limit_resets_what_does_not_end():
     with Lab() as l:
         port = l.listen(lab.echo)
-        server, client = l.pair(server=["-server.drain.sec", "2"])
+        server, client = l.pair(server=["-drain.max.sec", "2"])
         sock, _ = socks5(l.socks, "127.0.0.1", port, early=b"a")
         assert read_exact(sock, 1) == b"a"
         server.kill(signal.SIGTERM)
@@ -340,7 +340,7 @@ def test_bad_configurations_end_with_their_exit_code_and_one_line():
             (64, ["-remux.reuse.max.sek", "1"], b"remux.reuse.max.sec"),
             (64, ["-remux.reuse.max.sec", "soon"], b"soon"),
             (78, ["-client.addr", "0.0.0.0:1080"], b"0.0.0.0:1080"),
-            (78, ["-client.addr", ""], b"client.addr"),
+            (64, ["-client.addr", ""], b"client.addr"),
             (78, ["-tls.client.key", "/nonexistent.key"], b"/nonexistent.key"),
             (78, ["-tls.client.key", l.pki / "server.key"], b"server.key"),
             (78, ["-eagersocks.reply", "strict", "-remux.wire", "classic"], b"strict"),

@@ -97,7 +97,7 @@ def test_every_front_protocol_of_the_one_port():
 def test_user_and_password_are_asked_for_when_users_are_configured():
     with Lab() as l:
         port = l.listen(lab.http)
-        l.pair(client=["-client.users", "ann:secret word"])
+        l.pair(client=["-client.users.list", "ann:secret word"])
         url, at = f"http://127.0.0.1:{port}/bytes/10", f"127.0.0.1:{l.socks}"
         right = ["--proxy-user", "ann:secret word"]
         assert curl_sha(["-x", f"socks5h://{at}", *right], url)[0] == 0

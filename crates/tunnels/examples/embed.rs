@@ -29,10 +29,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     .await?;
     let socks = client.address();
     let shutdown = Shutdown::new();
-    let running = (
-        tokio::spawn(server.serve(shutdown.clone())),
-        tokio::spawn(client.serve(shutdown.clone())),
-    );
+    let running =
+        (tokio::spawn(server.serve(shutdown.clone())), tokio::spawn(client.serve(shutdown.clone())));
 
     // A destination, and an application that reaches it through the tunnel by SOCKS5.
     let destination = TcpListener::bind("127.0.0.1:0").await?;

@@ -5,12 +5,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::BytesMut;
 use remux::session::{Batch, PathInfo};
 use remux::{BufStream, ByteStream, Connected, PeerFacts, Probe, Records};
-use transport::{Explainer, Stream};
+use transport::{Connector, Explainer, Stream};
 
 use crate::config;
 
@@ -39,15 +39,26 @@ pub(crate) fn wire(configured: config::Wire, stream: &Stream) -> remux::Wire {
     }
 }
 
-/// Dresses a transport for the pool or the listener.
-pub(crate) fn connected(stream: Stream, wire: remux::Wire) -> Connected {
+/// Dresses an accepted transport for the listener.
+pub(crate) fn accepted(stream: Stream, wire: remux::Wire) -> Connected {
+    dress(stream, wire, None)
+}
+
+/// Dresses a dialled transport for the pool. `connector` learns of a server that refused us after the handshake.
+pub(crate) fn dialled(stream: Stream, wire: remux::Wire, connector: Arc<Connector>) -> Connected {
+    dress(stream, wire, Some(connector))
+}
+
+fn dress(stream: Stream, wire: remux::Wire, connector: Option<Arc<Connector>>) -> Connected {
     let facts = facts(&stream);
     let probe = stream.probe();
     let connected = match stream {
         Stream::Plain(socket) => Connected::new(ByteStream::new(socket), wire, facts),
         Stream::Tls(tls) => {
             let explainer = tls.explainer();
-            Connected::new(Explained { records: BufStream::new(tls), explainer }, wire, facts)
+            // On our own wire a server speaks first; the classic one need not say anything.
+            let awaited = connector.filter(|_| wire == remux::Wire::Remux2);
+            Connected::new(Explained { records: BufStream::new(tls), explainer, awaited }, wire, facts)
         }
     };
     match probe {
@@ -67,13 +78,21 @@ pub(crate) fn facts(stream: &Stream) -> PeerFacts {
 }
 
 /// Records whose errors say what a TLS alert means: in TLS 1.3 a client learns only by the first read that the server
-/// refused its certificate.
+/// refused its certificate. A peer that closes before the bytes its wire begins with has most likely done that too.
 struct Explained<R> {
     records: R,
     explainer: Explainer,
+    /// Who dialled, until the server has said something.
+    awaited: Option<Arc<Connector>>,
 }
 
 impl<R> Explained<R> {
+    fn refused(&self, connector: &Connector, error: Option<io::Error>) -> io::Error {
+        connector.prefer_next();
+        let kind = error.as_ref().map_or(io::ErrorKind::ConnectionAborted, io::Error::kind);
+        io::Error::new(kind, self.explainer.early_death(error.as_ref()))
+    }
+
     fn explain(&self, error: io::Error) -> io::Error {
         match self.explainer.explain(&error) {
             Some(text) => io::Error::new(error.kind(), text),
@@ -84,7 +103,13 @@ impl<R> Explained<R> {
 
 impl<R: Records> Records for Explained<R> {
     fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
-        self.records.poll_read(cx, into).map_err(|error| self.explain(error))
+        let read = ready!(self.records.poll_read(cx, into));
+        Poll::Ready(match (read, self.awaited.take()) {
+            (Ok(0), Some(connector)) => Err(self.refused(&connector, None)),
+            (Err(error), Some(connector)) => Err(self.refused(&connector, Some(error))),
+            (Err(error), None) => Err(self.explain(error)),
+            (Ok(count), _) => Ok(count),
+        })
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<io::Result<()>> {

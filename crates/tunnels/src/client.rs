@@ -7,7 +7,9 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -58,7 +60,8 @@ impl Client {
         let door = Door::open(&config.listen, &ListenOptions::default()).await?;
         let front = front(&config);
         let slots = Arc::new(Semaphore::new(config.conn_max));
-        let inner = Inner { front: ArcSwap::from_pointee(front), gate: Gate::new(), outbound, tls, slots, config };
+        let inner =
+            Inner { front: ArcSwap::from_pointee(front), gate: Gate::new(), outbound, tls, slots, config };
         Ok(Self { door, inner: Arc::new(inner) })
     }
 
@@ -133,6 +136,12 @@ impl std::fmt::Debug for Reloader {
 }
 
 impl Reloader {
+    /// Our own certificate: its file and its end.
+    pub(crate) fn certificate(&self) -> Option<(PathBuf, SystemTime)> {
+        let file = self.0.config.tls.as_ref()?.cert.clone();
+        Some((file, self.0.tls.as_ref()?.certificate().not_after))
+    }
+
     /// Takes users and certificates as they are now; live streams are not touched.
     ///
     /// # Errors
@@ -178,9 +187,15 @@ async fn flow(inner: &Inner, socket: Socket, peer: String, source: Option<Socket
 }
 
 /// Opens the way to the destination and moves the bytes.
-async fn carry(inner: &Inner, socket: Socket, request: &Request, story: &mut Story) -> Result<Report, Broken> {
+async fn carry(
+    inner: &Inner,
+    socket: Socket,
+    request: &Request,
+    story: &mut Story,
+) -> Result<Report, Broken> {
     // From here on an end of this process is a reset for the application, never a clean end.
-    let broken = |error: std::io::Error| Broken::new("error", framing::remux2::Code::SERVER_ERROR, error.to_string());
+    let broken =
+        |error: std::io::Error| Broken::new("error", framing::remux2::Code::SERVER_ERROR, error.to_string());
     socket.arm_reset().map_err(broken)?;
     let mut socket = socket;
     let strict = !request.is_answered();

@@ -16,7 +16,8 @@ pub fn demo(mut out: impl Write) -> Result<(), Error> {
     runtime.block_on(async {
         let papers = pki::throwaway()?;
         let path = |path: &std::path::Path| path.display().to_string();
-        let (ca, server_cert, server_key) = (path(&papers.ca), path(&papers.server_cert), path(&papers.server_key));
+        let (ca, server_cert, server_key) =
+            (path(&papers.ca), path(&papers.server_cert), path(&papers.server_key));
         let (client_cert, client_key) = (path(&papers.client_cert), path(&papers.client_key));
         let server = config::Server::from_pairs([
             ("server.addr", "127.0.0.1:0"),

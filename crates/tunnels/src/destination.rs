@@ -67,7 +67,8 @@ impl Destinations {
             return Err(late("waiting for earlier dials to this destination"));
         };
         let found = timeout_at(deadline, resolve(target, place.clone())).await;
-        let found = found.map_err(|_| Broken::new("timeout", Code::DNS_FAIL, late("the name service").text))??;
+        let found =
+            found.map_err(|_| Broken::new("timeout", Code::DNS_FAIL, late("the name service").text))??;
         let permitted = self.judge(identity, target, &found)?;
         let left = deadline.saturating_duration_since(Instant::now());
         let options = DialOptions { total: left, ..DialOptions::default() };
@@ -129,13 +130,16 @@ async fn resolve(target: &Target, place: Arc<OwnedSemaphorePermit>) -> Result<Ve
     let Host::Name(name) = &target.host else { return Ok(Vec::new()) };
     let (name, port) = (name.as_str().trim_end_matches('.').to_owned(), target.port);
     let looked_up = tokio::task::spawn_blocking(move || {
-        let found = (name.as_str(), port).to_socket_addrs().map(|found| found.take(ADDRESSES).collect::<Vec<_>>());
+        let found =
+            (name.as_str(), port).to_socket_addrs().map(|found| found.take(ADDRESSES).collect::<Vec<_>>());
         drop(place);
         found
     });
     let failed = |code, text: String| Broken::new("refused", code, text);
     match looked_up.await {
-        Ok(Ok(found)) if found.is_empty() => Err(failed(Code::DNS_NXDOMAIN, format!("{target}: the name has no address"))),
+        Ok(Ok(found)) if found.is_empty() => {
+            Err(failed(Code::DNS_NXDOMAIN, format!("{target}: the name has no address")))
+        }
         Ok(Ok(found)) => Ok(found),
         Ok(Err(error)) => Err(failed(dns_code(&error), format!("{target}: {error}"))),
         Err(error) => Err(failed(Code::DNS_FAIL, format!("{target}: the look-up broke off: {error}"))),

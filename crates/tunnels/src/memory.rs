@@ -19,7 +19,8 @@ fn available() -> u64 {
         let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
         Some(kib.saturating_mul(1024))
     });
-    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
+    let group =
+        std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|text| text.trim().parse().ok());
     machine.unwrap_or(ASSUMED).min(group.unwrap_or(u64::MAX))
 }
 

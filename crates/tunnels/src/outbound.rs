@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use eagersocks::Reply;
 use framing::remux2::Code;
 use framing::{Host, Target};
 use remux::session::Open;
 use remux::{ConnectError, Connected, Dialer};
-use eagersocks::Reply;
 use transport::{ClientTls, Connector, DialOptions, Stream, TlsFiles, TlsSettings};
 
 use crate::relay::{Broken, stream_broken};
@@ -35,7 +35,9 @@ impl Outbound {
             Some(tls) => Some(Arc::new(ClientTls::load(tls_settings(config, tls))?)),
             None => None,
         };
-        let options = DialOptions { total: config.remux.dial_timeout, ..DialOptions::tunnel() };
+        let mut options = DialOptions { total: config.remux.dial_timeout, ..DialOptions::tunnel() };
+        // One patience for a peer that takes nothing, in the kernel and above it.
+        options.socket.user_timeout = Some(config.remux.session.liveness.stall);
         let addresses = config.server.addresses.clone();
         let name: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let connector = Arc::new(Connector::new(config.server.net, addresses, tls.clone(), options));
@@ -63,7 +65,9 @@ impl Outbound {
                 let lost = |text: String| no_way(Code::TRUNCATED, text);
                 let mut stream = connector.connect().await.map_err(|error| lost(error.to_string()))?;
                 stream.arm_reset().map_err(|error| lost(error.to_string()))?;
-                eagersocks::dial(&mut stream, target, &early).await.map_err(|error| lost(error.to_string()))?;
+                eagersocks::dial(&mut stream, target, &early)
+                    .await
+                    .map_err(|error| lost(error.to_string()))?;
                 Ok(Opened::Connection(stream))
             }
         }
@@ -108,8 +112,7 @@ pub(crate) fn socket_address(target: &Target) -> Option<SocketAddr> {
 }
 
 fn tls_settings(config: &config::Client, tls: &config::ClientTls) -> TlsSettings {
-    let files =
-        TlsFiles { ca: tls.server_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
+    let files = TlsFiles { ca: tls.server_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
     TlsSettings {
         deadline: config.remux.dial_timeout,
         server_name: tls.server_name.clone(),
@@ -117,8 +120,13 @@ fn tls_settings(config: &config::Client, tls: &config::ClientTls) -> TlsSettings
     }
 }
 
-async fn connect(connector: Arc<Connector>, wire: config::Wire, strict: bool) -> Result<Connected, ConnectError> {
-    let stream = connector.connect().await.map_err(|error| ConnectError::new(error.to_string()).with_source(error))?;
+async fn connect(
+    connector: Arc<Connector>,
+    wire: config::Wire,
+    strict: bool,
+) -> Result<Connected, ConnectError> {
+    let stream =
+        connector.connect().await.map_err(|error| ConnectError::new(error.to_string()).with_source(error))?;
     let wire = carrier::wire(wire, &stream);
     if strict && wire == remux::Wire::Classic {
         let remote = stream.socket().remote();
@@ -127,5 +135,5 @@ async fn connect(connector: Arc<Connector>, wire: config::Wire, strict: bool) ->
              set eagersocks.reply to eager, or have the server speak remux2"
         )));
     }
-    Ok(carrier::connected(stream, wire))
+    Ok(carrier::dialled(stream, wire, connector))
 }

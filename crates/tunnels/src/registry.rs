@@ -125,7 +125,9 @@ impl Drop for Held {
             }
         };
         // Two references are the table's and ours: an identity that holds nothing is forgotten.
-        self.registry.identities.remove_if(&self.identity.name, |_, identity| Arc::strong_count(identity) == 2);
+        self.registry
+            .identities
+            .remove_if(&self.identity.name, |_, identity| Arc::strong_count(identity) == 2);
     }
 }
 
@@ -134,8 +136,12 @@ mod tests {
     use super::*;
 
     fn registry() -> Arc<Registry> {
-        let limits =
-            Limits { connections_per_identity: 2, streams_per_identity: 3, streams: 4, dials_per_identity: 1 };
+        let limits = Limits {
+            connections_per_identity: 2,
+            streams_per_identity: 3,
+            streams: 4,
+            dials_per_identity: 1,
+        };
         Arc::new(Registry::new(limits))
     }
 

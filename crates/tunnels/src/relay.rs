@@ -109,7 +109,12 @@ pub(crate) struct Quiet {
 /// Copies both ways until both directions have ended or one endpoint breaks, `early` first.
 ///
 /// Cancel safety: dropping the future drops both endpoints, which resets them.
-pub(crate) async fn relay<N: Endpoint, F: Endpoint>(mut near: N, mut far: F, early: Bytes, quiet: Quiet) -> Report {
+pub(crate) async fn relay<N: Endpoint, F: Endpoint>(
+    mut near: N,
+    mut far: F,
+    early: Bytes,
+    quiet: Quiet,
+) -> Report {
     let mut up = Direction::starting_with(early);
     let mut down = Direction::starting_with(Bytes::new());
     let mut report = Report::default();

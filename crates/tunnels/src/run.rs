@@ -6,12 +6,15 @@
 //! | SIGHUP | renew certificates, users and grants; live streams are not touched |
 //! | SIGUSR1 | open the log file anew, as after a rename by logrotate |
 
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
 use sla::event::{self, Role};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::shutdown::Shutdown;
 use crate::log::{self, Log};
+use crate::shutdown::Shutdown;
 use crate::{Client, Error, Server, config};
 
 /// Runs a client until it is told to stop.
@@ -26,7 +29,9 @@ pub fn client(config: config::Client) -> Result<(), Error> {
         start(Role::Client, &config.warnings);
         let reloader = client.reloader();
         let shutdown = Shutdown::new();
-        let _signals = signals(&shutdown, &log, move || reloader.reload())?;
+        let papers = reloader.clone();
+        let mut tasks = signals(&shutdown, &log, move || reloader.reload())?;
+        tasks.spawn(watch_certificate(move || papers.certificate()));
         client.serve(shutdown).await;
         log.finish().await;
         Ok(())
@@ -45,7 +50,9 @@ pub fn server(config: config::Server) -> Result<(), Error> {
         start(Role::Server, &config.warnings);
         let reloader = server.reloader();
         let shutdown = Shutdown::new();
-        let _signals = signals(&shutdown, &log, move || reloader.reload())?;
+        let papers = reloader.clone();
+        let mut tasks = signals(&shutdown, &log, move || reloader.reload())?;
+        tasks.spawn(watch_certificate(move || papers.certificate()));
         server.serve(shutdown).await;
         log.finish().await;
         Ok(())
@@ -64,16 +71,16 @@ fn start(role: Role, warnings: &[String]) {
     }
 }
 
-/// The tasks that wait for signals; they end with this value.
-pub(crate) type Signals = tokio::task::JoinSet<()>;
+/// The tasks beside the serving one; they end with this value.
+pub(crate) type Tasks = tokio::task::JoinSet<()>;
 
 /// Listens to the signals of the table above.
 pub(crate) fn signals(
     shutdown: &Shutdown,
     log: &Log,
     reload: impl Fn() -> Result<(), Error> + Send + 'static,
-) -> Result<Signals, Error> {
-    let mut tasks = Signals::new();
+) -> Result<Tasks, Error> {
+    let mut tasks = Tasks::new();
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
         let mut stream = signal(kind)?;
         let shutdown = shutdown.clone();
@@ -101,6 +108,30 @@ pub(crate) fn signals(
     });
     Ok(tasks)
 }
+
+/// Says when our own certificate comes near its end, and again at each nearer threshold.
+async fn watch_certificate(certificate: impl Fn() -> Option<(PathBuf, SystemTime)>) {
+    let mut told = None;
+    while let Some((file, end)) = certificate() {
+        let now = SystemTime::now();
+        let file = file.display().to_string();
+        match end.duration_since(now) {
+            Err(_) => event::certificate_expired(&file),
+            Ok(left) => {
+                if let Some(threshold) = transport::expiry_warning(end, now, told) {
+                    told = Some(threshold);
+                    let days = u32::try_from(left.as_secs() / DAY).unwrap_or(u32::MAX);
+                    event::certificate_expiring(&file, days);
+                }
+            }
+        }
+        tokio::time::sleep(CERTIFICATE_CHECK).await;
+    }
+}
+
+/// How often the end of the certificate is looked at.
+const CERTIFICATE_CHECK: Duration = Duration::from_hours(1);
+const DAY: u64 = 86_400;
 
 /// Each flow is a descriptor at either end: take as many as the hard limit allows.
 fn raise_descriptor_limit() {

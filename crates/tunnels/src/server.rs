@@ -7,8 +7,9 @@
 //! ```
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use framing::Target;
@@ -61,7 +62,12 @@ impl Server {
             Some(tls) => Some(ServerTls::load(tls_settings(&config, tls))?),
             None => None,
         };
-        let options = ListenOptions { limits: tls.is_some().then(|| config.preauth.clone()), ..ListenOptions::tunnel() };
+        let mut options = ListenOptions {
+            limits: tls.is_some().then(|| config.preauth.clone()),
+            ..ListenOptions::tunnel()
+        };
+        // One patience for a peer that takes nothing, in the kernel and above it.
+        options.socket.user_timeout = Some(config.remux.session.liveness.stall);
         let door = Door::open(&config.listen, &options).await?;
         let own = door.local_addrs();
         let registry = Arc::new(Registry::new(registry::Limits {
@@ -70,7 +76,8 @@ impl Server {
             streams: config.streams_max,
             dials_per_identity: config.dials_per_identity,
         }));
-        let listener = Listener::with_budget(config.remux.clone(), Arc::new(crate::memory::budget(&config.memory)));
+        let listener =
+            Listener::with_budget(config.remux.clone(), Arc::new(crate::memory::budget(&config.memory)));
         let destinations = Destinations::new(&config, acl(&config, &own));
         Ok(Self { door, inner: Arc::new(Inner { tls, destinations, registry, own, listener, config }) })
     }
@@ -114,10 +121,8 @@ impl Server {
         drop(door);
         let limit = inner.config.drain;
         event::draining(Role::Server, inner.listener.connections() as u64, limit);
-        let ((), ()) = tokio::join!(
-            inner.listener.drain(limit),
-            tasks::drain(&mut tasks, limit, &shutdown, "stream")
-        );
+        let ((), ()) =
+            tokio::join!(inner.listener.drain(limit), tasks::drain(&mut tasks, limit, &shutdown, "stream"));
         event::stopped(Role::Server, "asked to");
     }
 
@@ -142,6 +147,12 @@ impl std::fmt::Debug for Reloader {
 }
 
 impl Reloader {
+    /// Our own certificate: its file and its end.
+    pub(crate) fn certificate(&self) -> Option<(PathBuf, SystemTime)> {
+        let file = self.0.config.tls.as_ref()?.cert.clone();
+        Some((file, self.0.tls.as_ref()?.certificate().not_after))
+    }
+
     /// Takes certificates and grants as they are now; live streams are not touched.
     ///
     /// # Errors
@@ -157,8 +168,7 @@ impl Reloader {
 }
 
 fn tls_settings(config: &config::Server, tls: &config::ServerTls) -> TlsSettings {
-    let files =
-        TlsFiles { ca: tls.client_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
+    let files = TlsFiles { ca: tls.client_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
     TlsSettings {
         deadline: config.handshake_timeout,
         ..TlsSettings::new(files, carrier::alpn(config.carrier))
@@ -195,12 +205,14 @@ async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming) {
     let name = facts.identity.as_deref().unwrap_or(ANYONE);
     let held = match inner.registry.connection(name) {
         Ok(held) => held,
-        Err(full) => return event::limit_reached(&full.to_string(), &remote, inner.config.remux.conn_max as u64),
+        Err(full) => {
+            return event::limit_reached(&full.to_string(), &remote, inner.config.remux.conn_max as u64);
+        }
     };
     match inner.config.carrier {
         config::Carrier::Remux(wire) => {
             let wire = carrier::wire(wire, &stream);
-            let connection = inner.listener.serve(carrier::connected(stream, wire));
+            let connection = inner.listener.serve(carrier::accepted(stream, wire));
             connection.closed().await;
         }
         config::Carrier::Eager => serve_eager(inner, stream, name).await,
@@ -265,7 +277,8 @@ async fn serve_stream(inner: &Inner, mut stream: remux::Stream) {
                     bound: socket.local_addr().map(Target::from),
                 });
             }
-            let report = relay(Muxed(stream), Plain::new(socket, "destination"), Bytes::new(), inner.quiet()).await;
+            let report =
+                relay(Muxed(stream), Plain::new(socket, "destination"), Bytes::new(), inner.quiet()).await;
             drop(held);
             (Some(sock), report)
         }
