@@ -103,7 +103,11 @@ async fn usable_connection_gives_a_stream_without_waiting() {
 #[tokio::test(start_paused = true)]
 async fn connection_without_streams_is_gone_after_the_idle_time() {
     let world = World::new(Wire::Remux2);
-    world.exchange().await;
+    let mut stream = world.dialer.open(hello()).await.unwrap();
+    assert_eq!(read(&mut stream, 5).await, b"hello");
+    // The next thing to happen is that it gets old, in 40 s; then the stream ends.
+    sleep(Duration::from_secs(20)).await;
+    drop(stream);
     sleep(Duration::from_millis(9_500)).await;
     assert_eq!(world.dialer.stats().pool.open, 1);
     sleep(Duration::from_millis(2_500)).await;
@@ -167,6 +171,9 @@ async fn dial_that_hangs_ends_at_the_dial_timeout() {
     let error = world.dialer.open(hello()).await.unwrap_err();
     assert!(start.elapsed() <= Duration::from_secs(10), "{:?}", start.elapsed());
     assert!(matches!(error, DialError::Connect(_) | DialError::Timeout { .. }), "{error:?}");
+    settle().await;
+    let stats = world.dialer.stats();
+    assert_eq!((stats.pool.dialling, stats.failed_dials), (0, 1), "the dial is given up");
 }
 
 #[tokio::test(start_paused = true)]
@@ -193,6 +200,40 @@ async fn server_that_never_speaks_is_a_failed_dial() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     sleep(Duration::from_secs(4)).await;
     assert_eq!(world.dialer.stats().failed_dials, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dial_timeout_covers_the_first_byte() {
+    let config = Config { dial_timeout: Duration::from_secs(2), ..Config::default() };
+    let world = World::with(Wire::Remux2, config, Mode::Mute);
+    let mut stream = world.dialer.open(hello()).await.unwrap();
+    let start = Instant::now();
+    stream.read_u8().await.unwrap_err();
+    assert!(start.elapsed() <= Duration::from_millis(2_100), "{:?}", start.elapsed());
+    assert_eq!(world.dialer.stats().failed_dials, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn classic_server_may_be_silent_until_it_has_an_answer() {
+    let world = World::with(Wire::Classic, Config::default(), Mode::Mute);
+    let mut stream = world.dialer.open(hello()).await.unwrap();
+    assert!(timeout(Duration::from_secs(40), stream.read_u8()).await.is_err());
+    world.server.muted.lock().clear();
+    stream.read_u8().await.unwrap_err();
+    settle().await;
+    assert_eq!(world.dialer.stats().failed_dials, 0, "it had lasted long enough to be good");
+}
+
+#[tokio::test(start_paused = true)]
+async fn connection_carries_no_more_streams_than_the_server_asks_for() {
+    let mut session = SessionConfig::default();
+    session.announce.max_reuse = Some(3);
+    let server = Config { session, ..Config::default() };
+    let world = World::between(Wire::Remux2, Config::default(), server, Mode::Serve);
+    for _ in 0..9 {
+        world.exchange().await;
+    }
+    assert!(world.server.dials() >= 3, "{} dials", world.server.dials());
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,6 +280,19 @@ async fn stream_refused_before_anything_was_done_goes_on_elsewhere_unnoticed() {
     assert_ne!(first.connection_id(), second.connection_id());
     assert_eq!(world.dialer.stats().reopened, 1);
     assert_eq!(world.server.served(), 2, "each was done once");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_stream_is_not_offered_to_the_connection_that_refused_it() {
+    let mut session = SessionConfig::default();
+    session.limits.opens = Rate { burst: 1, every: Duration::from_secs(3600) };
+    let server = Config { session, ..Config::default() };
+    let world = World::between(Wire::Remux2, Config::default(), server, Mode::Serve);
+    let mut first = world.dialer.open(hello()).await.unwrap();
+    let mut second = world.dialer.open(hello()).await.unwrap();
+    assert_eq!(read(&mut first, 5).await, b"hello");
+    assert_eq!(read(&mut second, 5).await, b"hello");
+    assert_eq!((world.server.dials(), world.dialer.stats().reopened), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]
