@@ -11,6 +11,45 @@
 //! | [`session::Session`] | the engine of one connection, pure: bytes and instants in, bytes and events out |
 //! | [`pool::Pool`] | the choice of a connection, pure |
 //!
+//! ```
+//! # #[cfg(feature = "io")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use std::sync::Arc;
+//! use remux::session::Open;
+//! use remux::{ByteStream, Config, Connected, Dialer, Listener, PeerFacts, Wire};
+//! use tokio::io::{AsyncReadExt, AsyncWriteExt};
+//!
+//! # tokio::runtime::Runtime::new()?.block_on(async {
+//! let listener = Arc::new(Listener::new(Config::default()));
+//! let serving = listener.clone();
+//! // A way to connect: any closure that yields a byte stream. This one's other end goes straight to the listener.
+//! let connect = move || {
+//!     let (near, far) = tokio::io::duplex(64 << 10);
+//!     serving.serve(Connected::new(ByteStream::new(far), Wire::Remux2, PeerFacts::default()));
+//!     async move { Ok(Connected::new(ByteStream::new(near), Wire::Remux2, PeerFacts::default())) }
+//! };
+//! let dialer = Dialer::new(connect, Config::default());
+//!
+//! let mut ours = dialer.open(Open::connect("echo.example:7".parse()?)).await?;
+//! ours.write_all(b"hello").await?;
+//! ours.shutdown().await?; // half-close: the answer still comes
+//!
+//! let mut theirs = listener.accept().await.ok_or("closed")?;
+//! let mut question = String::new();
+//! theirs.read_to_string(&mut question).await?;
+//! theirs.write_all(question.as_bytes()).await?;
+//! theirs.shutdown().await?;
+//!
+//! let mut answer = String::new();
+//! ours.read_to_string(&mut answer).await?;
+//! assert_eq!(answer, "hello");
+//! # Ok(())
+//! # })
+//! # }
+//! # #[cfg(not(feature = "io"))]
+//! # fn main() {}
+//! ```
+//!
 //! Without the feature `io` (on by default) nothing here knows tokio: `session` and `pool` run under any runtime, in a
 //! simulation, in a fuzzer.
 #![cfg_attr(
@@ -34,9 +73,12 @@ pub mod session;
 
 pub use budget::{Budget, Pressure};
 pub use config::{
-    AnnounceConfig, ClassicConfig, Config, LimitConfig, LivenessConfig, Rate, Role, SendConfig, SessionConfig,
-    WindowConfig, Wire,
+    AnnounceConfig, ClassicConfig, Config, LimitConfig, LivenessConfig, Rate, Role, SendConfig,
+    SessionConfig, WindowConfig, Wire,
 };
 pub use error::{ConnectionError, DialError, OpenError, OpenReason, StreamError};
 #[cfg(feature = "io")]
-pub use io::*; // named once the modules are complete
+pub use io::{
+    BufStream, ByteStream, Connect, ConnectError, Connected, ConnectionHandle, Dialer, DialerBuilder,
+    Listener, OwnedReadHalf, OwnedWriteHalf, PeerFacts, Probe, Records, Stats, Stream,
+};

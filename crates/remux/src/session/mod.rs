@@ -22,6 +22,34 @@
 //!            └── transport ended, limit, protocol, time-out, abort() ──▶ Closed(cause)
 //! ```
 //!
+//! ```
+//! use std::sync::Arc;
+//! use std::time::Instant;
+//! use bytes::{Buf, Bytes, BytesMut};
+//! use remux::session::{Batch, Event, Open, Recv, Session};
+//! use remux::{Budget, Role, SessionConfig, Wire};
+//!
+//! let (now, budget) = (Instant::now(), Arc::new(Budget::default()));
+//! let mut client = Session::new(Role::Client, Wire::Remux2, SessionConfig::default(), budget.clone(), now);
+//! let mut server = Session::new(Role::Server, Wire::Remux2, SessionConfig::default(), budget, now);
+//!
+//! let open = Open::connect("example.net:443".parse()?);
+//! client.open(now, Open { first: Bytes::from("hello"), ..open })?;
+//! let mut batch = Batch::new();
+//! client.poll_transmit(now, &mut batch);
+//! let mut wire = BytesMut::from(&batch.copy_to_bytes(batch.remaining())[..]);
+//! server.handle_data(now, &mut wire)?;
+//!
+//! let mut events = std::iter::from_fn(|| server.poll_event());
+//! let incoming = events.find_map(|event| match event {
+//!     Event::Incoming { id, .. } => Some(id),
+//!     _ => None,
+//! });
+//! let id = incoming.expect("a stream");
+//! assert_eq!(server.recv(now, id), Recv::Data(Bytes::from("hello")));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Payload is never copied inside, except chunks under 2 KiB (see `stream`). After any call, drain
 //! [`Session::poll_event`], write while [`Session::wants_transmit`], and arm one timer.
 
