@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use remux::session::Open;
 use remux::{
     ByteStream, Config, ConnectError, Connected, ConnectionHandle, DialError, Dialer, Listener, PeerFacts,
-    SessionConfig, Stream, StreamError, Wire,
+    Rate, SessionConfig, Stream, StreamError, Wire,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{Instant, sleep, timeout};
