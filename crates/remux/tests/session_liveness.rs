@@ -250,3 +250,31 @@ fn first_byte_is_announced_once_on_both_wires() {
         assert_eq!(firsts, 1, "{wire:?}");
     }
 }
+
+#[test]
+fn ping_that_finds_no_room_in_a_dead_socket_counts_all_the_same() {
+    let mut lone = client_with_stream(8);
+    let mut path = PathInfo { rtt: millis(50), unacked: 1 << 20, bytes_acked: 1, ..PathInfo::default() };
+    lone.side.session.handle_path(lone.now, path);
+    lone.side.write(lone.now, remux::session::StreamId(1), &pattern(100_000));
+    lone.side.session.poll_transmit(lone.now, &mut lone.side.batch);
+    let start = lone.now;
+    // For 30 s the kernel goes on, slowly: nothing is asked in vain.
+    for _ in 0..28 {
+        lone.now += secs(1);
+        path.bytes_acked += 10;
+        lone.side.session.handle_path(lone.now, path);
+        lone.side.tick(lone.now);
+        assert_eq!(lone.side.closed(), None, "after {:?}", lone.now - start);
+        lone.side.session.handle_written(lone.now, lone.side.batch.len() - 1);
+        bytes::Buf::advance(&mut lone.side.batch, 1);
+    }
+    let stuck = lone.now;
+    while lone.side.closed().is_none() {
+        lone.now = lone.side.session.poll_timeout().unwrap().0;
+        lone.side.session.handle_path(lone.now, path);
+        lone.side.tick(lone.now);
+    }
+    assert!(matches!(lone.side.closed(), Some(ConnectionError::Dead { .. })), "{:?}", lone.side.closed());
+    assert!(lone.now - stuck <= secs(2), "{:?}", lone.now - stuck);
+}

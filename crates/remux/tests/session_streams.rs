@@ -91,6 +91,22 @@ fn stream_let_go_of_is_cancelled_and_its_slot_freed() {
 }
 
 #[test]
+fn stream_turned_away_may_be_opened_elsewhere() {
+    let mut pair = Pair::new(Wire::Remux2);
+    let (ours, theirs) = pair.open(connect(b"x"));
+    pair.server.session.turn_away(pair.now, theirs, Code::LIMIT, "busy");
+    pair.settle();
+    assert!(pair.client.end(ours).unwrap().unwrap_err().is_refused_safe());
+    let (ours, theirs) = pair.open(connect(b"y"));
+    pair.client.session.turn_away(pair.now, ours, Code::LIMIT, "");
+    pair.settle();
+    assert!(
+        !pair.server.end(theirs).unwrap().unwrap_err().is_refused_safe(),
+        "only the acceptor can promise that"
+    );
+}
+
+#[test]
 fn stream_reset_before_its_open_left_is_never_seen_by_the_peer() {
     let mut pair = Pair::new(Wire::Remux2);
     pair.settle();

@@ -119,6 +119,20 @@ impl Session {
         }
     }
 
+    /// Resets a stream the peer opened, with the promise that nothing was done with it, so that the peer may open it
+    /// again elsewhere (REFUSED_SAFE). One opened here is reset as ever. Classic: end of session.
+    pub fn turn_away(&mut self, now: Instant, id: StreamId, code: Code, text: &str) {
+        let Some(key) = self.find(id) else { return };
+        let fresh = self.table.get(key).is_some_and(|stream| !stream.ended && !stream.local);
+        self.abort_stream(now, key, code, text);
+        if let Some(rst) =
+            self.table.get_mut(key).filter(|_| fresh).and_then(|stream| stream.control.rst.as_mut())
+        {
+            rst.safe = true;
+        }
+        self.check_drained(now);
+    }
+
     /// Answers an OPEN that wanted it ([`Open::want_opened`]), once; otherwise does nothing.
     pub fn answer_opened(&mut self, _now: Instant, id: StreamId, opened: Opened) {
         let Some(key) = self.find(id) else { return };

@@ -30,7 +30,7 @@ pub(super) struct Liveness {
     random: u64,
     last_received: Instant,
     quiet_rounds: u32,
-    wish: Option<Wish>,
+    /// The PING under way, or about to be.
     asked: Option<Asked>,
     asked_at: Option<Instant>,
     /// The peer wants no PING oftener than this.
@@ -55,7 +55,6 @@ impl Liveness {
             random: seed,
             last_received: now,
             quiet_rounds: 0,
-            wish: None,
             asked: None,
             asked_at: None,
             min_ping: Duration::from_secs(1),
@@ -73,11 +72,10 @@ impl Liveness {
         self.last_received = now;
         if busy {
             self.quiet_rounds = 0;
-        } else if self.asked.is_some() {
+        } else if self.asked.as_ref().is_some_and(|asked| asked.stage != Stage::Wished) {
             self.quiet_rounds = self.quiet_rounds.saturating_add(1);
         }
         self.asked = None;
-        self.wish = None;
         self.draw();
         std::mem::take(&mut self.suspect)
     }
@@ -94,22 +92,23 @@ impl Liveness {
     /// An OPEN is being sent: on a connection silent for long it carries a PING.
     pub(super) fn handle_open(&mut self, now: Instant) {
         if self.silence(now) > self.config.open_silence {
-            self.ask(None);
+            self.ask(now, None);
         }
     }
 
     /// The machine slept or the path changed. True when the connection becomes suspect by it.
-    pub(super) fn handle_suspend(&mut self) -> bool {
+    pub(super) fn handle_suspend(&mut self, now: Instant) -> bool {
         self.asked = None;
-        self.ask(Some(self.config.answer_min));
+        self.ask(now, Some(self.config.answer_min));
         !std::mem::replace(&mut self.suspect, true)
     }
 
     /// All bytes handed out so far are with the kernel, or some of them are.
     pub(super) fn handle_written(&mut self, now: Instant, all: bool) {
-        if let Some(asked) = self.asked.as_mut().filter(|asked| !asked.written) {
-            asked.since = now;
-            asked.written = all;
+        let Some(asked) = self.asked.as_mut().filter(|asked| asked.stage != Stage::Written) else { return };
+        asked.since = now;
+        if all && asked.stage == Stage::Packed {
+            asked.stage = Stage::Written;
         }
     }
 
@@ -124,20 +123,21 @@ impl Liveness {
         self.acked = path.bytes_acked;
         self.stuck_since = if path.unacked == 0 || progress { None } else { self.stuck_since.or(Some(now)) };
         self.loss_since = if path.ca_loss { self.loss_since.or(Some(now)) } else { None };
-        if let Some(asked) = self.asked.as_mut().filter(|asked| asked.written) {
-            let end = path.bytes_acked.saturating_add(path.unacked).saturating_add(path.notsent);
-            let target = *asked.target.get_or_insert(end);
+        if let Some(asked) = &mut self.asked {
             if progress && !asked.delivered {
                 asked.since = now;
             }
-            asked.delivered = path.bytes_acked >= target;
+            if asked.stage == Stage::Written {
+                let end = path.bytes_acked.saturating_add(path.unacked).saturating_add(path.notsent);
+                asked.delivered = path.bytes_acked >= *asked.target.get_or_insert(end);
+            }
         }
         let patience = round_trip.saturating_mul(4).max(SICK);
         let long =
             |since: Option<Instant>| since.is_some_and(|at| now.saturating_duration_since(at) >= patience);
         if !self.suspect && (long(self.stuck_since) || long(self.loss_since)) {
             self.suspect = true;
-            self.ask(None);
+            self.ask(now, None);
             return Some(Suspicion::Raised);
         }
         None
@@ -160,15 +160,20 @@ impl Liveness {
             return None;
         }
         if let Some(asked) = &self.asked {
+            if asked.stage != Stage::Written && !path {
+                // Held up by bytes before it, and nobody says whether those move: the write stall's case.
+                return None;
+            }
             let limit = self.limit(asked.limit, round_trip);
             let at = later(asked.since, if self.suspect { limit } else { half(limit) });
             let look = later(asked.looked.unwrap_or(asked.since), LOOK);
-            if path && !asked.delivered && asked.written && look < at {
-                return Some((look, "path"));
-            }
-            return Some((at, "answer to ping"));
+            return Some(if path && !asked.delivered && look < at {
+                (look, "path")
+            } else {
+                (at, "answer to ping")
+            });
         }
-        if self.wish.is_some() || !reason {
+        if !reason {
             return None;
         }
         let due = later(self.last_received, self.patience);
@@ -185,7 +190,7 @@ impl Liveness {
     ) -> Option<Suspicion> {
         let Some(asked) = &mut self.asked else {
             if reason && self.poll_timeout(reason, true, round_trip, false).is_some_and(|(at, _)| at <= now) {
-                self.ask(None);
+                self.ask(now, None);
             }
             return None;
         };
@@ -203,22 +208,16 @@ impl Liveness {
     }
 
     /// Whether a PING should go out.
-    pub(super) const fn wants_ping(&self) -> bool {
-        self.wish.is_some()
+    pub(super) fn wants_ping(&self) -> bool {
+        matches!(&self.asked, Some(Asked { stage: Stage::Wished, .. }))
     }
 
     /// The PING that goes out now.
     pub(super) fn take_ping(&mut self, now: Instant) -> Option<[u8; 8]> {
-        let wish = self.wish.take()?;
+        let asked = self.asked.as_mut().filter(|asked| asked.stage == Stage::Wished)?;
+        asked.stage = Stage::Packed;
+        asked.since = now;
         self.asked_at = Some(now);
-        self.asked = Some(Asked {
-            since: now,
-            limit: wish.limit,
-            written: false,
-            target: None,
-            delivered: false,
-            looked: None,
-        });
         Some(self.next_random().to_be_bytes())
     }
 
@@ -227,10 +226,15 @@ impl Liveness {
         now.saturating_duration_since(self.last_received)
     }
 
-    fn ask(&mut self, limit: Option<Duration>) {
-        if self.asked.is_none() {
-            self.wish = Some(Wish { limit });
-        }
+    fn ask(&mut self, now: Instant, limit: Option<Duration>) {
+        self.asked.get_or_insert(Asked {
+            since: now,
+            limit,
+            stage: Stage::Wished,
+            target: None,
+            delivered: false,
+            looked: None,
+        });
     }
 
     fn limit(&self, given: Option<Duration>, round_trip: Duration) -> Duration {
@@ -266,25 +270,26 @@ pub(super) enum Suspicion {
 /// When to act, and why.
 pub(super) type Deadline = (Instant, &'static str);
 
-/// A PING that should be sent.
-#[derive(Debug)]
-struct Wish {
-    /// D, when it is not the usual one.
-    limit: Option<Duration>,
-}
-
-/// A PING that was sent.
+/// A PING on its way.
 #[derive(Debug)]
 struct Asked {
     /// From when D counts.
     since: Instant,
+    /// D, when it is not the usual one.
     limit: Option<Duration>,
-    /// It is with the kernel.
-    written: bool,
+    stage: Stage,
     /// What `bytes_acked` must reach for it to have arrived.
     target: Option<u64>,
     delivered: bool,
     looked: Option<Instant>,
+}
+
+/// How far a PING has come: `Wished` until there is room for it, `Packed` until its batch is with the kernel.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Stage {
+    Wished,
+    Packed,
+    Written,
 }
 
 pub(super) fn later(at: Instant, by: Duration) -> Instant {

@@ -216,7 +216,8 @@ impl Session {
     }
 
     /// Bytes of a batch were written, `left` remain in it. Optional, as [`Session::poll_transmit`] sees the same, but
-    /// a batch can take long on a slow path.
+    /// a batch can take long on a slow path. A transport that took all of it and has not flushed yet says at least 1:
+    /// else a peer that stops reading goes unnoticed.
     pub fn handle_written(&mut self, now: Instant, left: usize) {
         if left < self.writing.outstanding {
             self.writing.progress = now;
@@ -227,8 +228,8 @@ impl Session {
 
     /// The machine slept, or the network changed: the connection is [`Event::Suspect`] until a byte comes. On remux2
     /// the peer is asked, and the connection dead after 1 s without an answer; this holds without streams too.
-    pub fn handle_suspend(&mut self, _now: Instant) {
-        if self.closed().is_none() && self.liveness.handle_suspend() {
+    pub fn handle_suspend(&mut self, now: Instant) {
+        if self.closed().is_none() && self.liveness.handle_suspend(now) {
             self.events.push_back(Event::Suspect);
         }
     }
