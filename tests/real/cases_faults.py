@@ -146,7 +146,7 @@ def test_cut_download_never_looks_complete():
         port = l.listen(body)
         with subprocess.Popen(["curl", "-sS", "-o", l.dir / "out", "--socks5-hostname", f"127.0.0.1:{l.socks}",
                                f"http://127.0.0.1:{port}/"], stderr=subprocess.PIPE) as curl:
-            until("bytes come", lambda: (l.dir / "out").exists() and (l.dir / "out").stat().st_size >= 100000)
+            until("bytes come", lambda: (l.dir / "out").exists() and (l.dir / "out").stat().st_size >= 50000)
             server.kill()
             assert curl.wait(30) != 0
 
@@ -172,7 +172,7 @@ def test_wrong_ca_and_wrong_name_are_refused_with_the_fault_named():
         certificate_case(l, other, right, "TunneLS", "ca.crt")
         # The client trusts the server, but its own certificate is another CA's.
         mixed = ["-tls.client.cert", other / "client.crt", "-tls.client.key", other / "client.key"]
-        certificate_case(l, right, right, "refused", side="server", client_flags=mixed)
+        certificate_case(l, right, right, "is signed by", side="server", client_flags=mixed)
         certificate_case(l, right, right, "refused our certificate", client_flags=mixed)
         certificate_case(l, right, right, "wrong.example", "127.0.0.1", client_flags=["-tls.server.name", "wrong.example"])
 
@@ -327,7 +327,7 @@ def test_hangup_reloads_grants_users_and_certificates_without_touching_live_stre
         assert read_exact(live, 4) == b"live"
         grants.write_text("server: [")
         server.kill(signal.SIGHUP)
-        server.wait_text("server.yaml:1", 10)
+        server.wait_text("server.yaml:2:1", 10)
         live.sendall(b"live")
         assert read_exact(live, 4) == b"live"
 
@@ -343,7 +343,7 @@ def test_bad_configurations_end_with_their_exit_code_and_one_line():
             (64, ["-client.addr", ""], b"client.addr"),
             (78, ["-tls.client.key", "/nonexistent.key"], b"/nonexistent.key"),
             (78, ["-tls.client.key", l.pki / "server.key"], b"server.key"),
-            (78, ["-eagersocks.reply", "strict", "-remux.wire", "classic"], b"strict"),
+            (78, ["-eagersocks.reply", "strict", "-remux.wire", "classic"], b"classic"),
         ]
         for code, flags, needle in cases:
             answer = run(*base, *flags)

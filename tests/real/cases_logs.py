@@ -61,11 +61,13 @@ def test_the_report_rebuilds_what_the_run_really_did():
         for proc in (client, server):
             report = json.loads(run(lab.ROOT / "scripts" / "logs-report", "--json", proc.log_path).stdout)
             text = json.dumps(report)
-            assert report["streams"]["finished"] == 6, text
-            assert report["streams"]["open"] == 0, text
-            assert report["bytes"]["down"] >= sum(sizes), text
-            assert sum(sizes) <= report["bytes"]["down"] <= sum(sizes) + 4 * 200, text
-            assert abs(report["errors"]["share"] - 2 / 6) < 1e-9, text
+            streams = report["streams"][proc.name]
+            assert (streams["finished"], streams["failed"]) == (6, 2), text
+            assert abs(streams["error_share"] - 2 / 6) < 1e-5, text
+            assert sum(sizes) <= streams["bytes_down"] <= sum(sizes) + 4 * 200, text
+            assert report["sess"]["opened"] == report["sess"]["closed"] == 6, text
+            assert report["socks"]["open"] == 0, text
+            assert report["conns"][proc.name]["open"] == 1, text
 
 
 def test_two_processes_never_rotate_one_file():

@@ -9,11 +9,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use eagersocks::{Gate, HandshakeError, Request};
+use framing::remux2::Code;
 use sla::event::{self, Access, Role, Sock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::Semaphore;
@@ -95,12 +96,12 @@ impl Client {
                 Some(ended) = flows.join_next() => tasks::note_panic("flow", ended),
                 (slot, incoming) = accepted => match incoming {
                     Ok(incoming) => {
-                        let inner = inner.clone();
+                        let (inner, shutdown) = (inner.clone(), shutdown.clone());
                         flows.spawn(async move {
                             let _slot = slot;
                             let peer = incoming.remote().to_owned();
                             let source = incoming.remote_addr();
-                            flow(&inner, incoming.into_socket(), peer, source).await;
+                            flow(&inner, incoming.into_socket(), peer, source, &shutdown).await;
                         });
                     }
                     Err(error) => event::accept_failed(&door.local(), &error.to_string()),
@@ -166,7 +167,7 @@ fn front(config: &config::Client) -> eagersocks::Config {
 }
 
 /// One application connection, from its first byte to its access line.
-async fn flow(inner: &Inner, socket: Socket, peer: String, source: Option<SocketAddr>) {
+async fn flow(inner: &Inner, socket: Socket, peer: String, source: Option<SocketAddr>, shutdown: &Shutdown) {
     let front = inner.front.load_full();
     let shaken = match source {
         Some(source) => eagersocks::handshake_from(socket, &front, source.ip(), &inner.gate).await,
@@ -178,7 +179,7 @@ async fn flow(inner: &Inner, socket: Socket, peer: String, source: Option<Socket
     };
     let mut story = Story::new(&request, peer);
     let sock = Sock::open(&request.target, &story.source);
-    let report = match carry(inner, socket, &request, &mut story).await {
+    let report = match carry(inner, socket, &request, &mut story, shutdown).await {
         Ok(report) => report,
         Err(broken) => Report::of(broken),
     };
@@ -189,15 +190,14 @@ async fn flow(inner: &Inner, socket: Socket, peer: String, source: Option<Socket
 /// Opens the way to the destination and moves the bytes.
 async fn carry(
     inner: &Inner,
-    socket: Socket,
+    mut socket: Socket,
     request: &Request,
     story: &mut Story,
+    shutdown: &Shutdown,
 ) -> Result<Report, Broken> {
     // From here on an end of this process is a reset for the application, never a clean end.
-    let broken =
-        |error: std::io::Error| Broken::new("error", framing::remux2::Code::SERVER_ERROR, error.to_string());
+    let broken = |error: std::io::Error| Broken::new("error", Code::SERVER_ERROR, error.to_string());
     socket.arm_reset().map_err(broken)?;
-    let mut socket = socket;
     let strict = !request.is_answered();
     let opened = async {
         let mut opened = inner.outbound.open(&request.target, request.early.clone(), strict).await?;
@@ -205,14 +205,13 @@ async fn carry(
         let bound = if strict { opened.result().await? } else { None };
         Ok::<_, Broken>((opened, bound))
     };
-    let limit = inner.config.strict_timeout;
-    let outcome = if strict {
-        timeout(limit, opened).await.unwrap_or_else(|_| {
+    let limit = if strict { inner.config.strict_timeout } else { Duration::MAX };
+    let outcome = tokio::select! {
+        outcome = timeout(limit, opened) => outcome.unwrap_or_else(|_| {
             let text = format!("the server told no result within {} s", limit.as_secs());
-            Err(Broken::new("timeout", framing::remux2::Code::DIAL_TIMEOUT, text))
-        })
-    } else {
-        opened.await
+            Err(Broken::new("timeout", Code::DIAL_TIMEOUT, text))
+        }),
+        () = shutdown.reached(Phase::Stopped) => Err(Broken::stopped()),
     };
     let opened = match outcome {
         Ok((opened, bound)) => {
@@ -226,9 +225,12 @@ async fn carry(
     };
     let quiet = Quiet { open: inner.config.stream.idle, half_closed: inner.config.stream.half_closed };
     let near = Plain::new(socket, "application");
+    let stop = shutdown.reached(Phase::Stopped);
     let mut report = match opened {
-        Opened::Stream(stream) => relay(near, Muxed(stream), Bytes::new(), quiet).await,
-        Opened::Connection(stream) => relay(near, Plain::new(stream, "server"), Bytes::new(), quiet).await,
+        Opened::Stream(stream) => relay(near, Muxed(stream), Bytes::new(), quiet, stop).await,
+        Opened::Connection(stream) => {
+            relay(near, Plain::new(stream, "server"), Bytes::new(), quiet, stop).await
+        }
     };
     report.up = report.up.saturating_add(request.early.len() as u64);
     Ok(report)

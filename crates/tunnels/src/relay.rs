@@ -53,6 +53,11 @@ pub(crate) struct Broken {
 }
 
 impl Broken {
+    /// This process ends and takes the flow along.
+    pub(crate) fn stopped() -> Self {
+        Self::new("stopped", Code::DRAIN, "the flow was still open when this process had to end")
+    }
+
     pub(crate) fn new(end: &'static str, code: Code, text: impl Into<String>) -> Self {
         Self { end, code, text: text.into() }
     }
@@ -106,7 +111,7 @@ pub(crate) struct Quiet {
     pub(crate) half_closed: Duration,
 }
 
-/// Copies both ways until both directions have ended or one endpoint breaks, `early` first.
+/// Copies both ways, `early` first, until both directions have ended, one endpoint breaks, or `stop` is ready.
 ///
 /// Cancel safety: dropping the future drops both endpoints, which resets them.
 pub(crate) async fn relay<N: Endpoint, F: Endpoint>(
@@ -114,7 +119,9 @@ pub(crate) async fn relay<N: Endpoint, F: Endpoint>(
     mut far: F,
     early: Bytes,
     quiet: Quiet,
+    stop: impl Future<Output = ()>,
 ) -> Report {
+    let mut stop = pin!(stop);
     let mut up = Direction::starting_with(early);
     let mut down = Direction::starting_with(Bytes::new());
     let mut report = Report::default();
@@ -122,6 +129,9 @@ pub(crate) async fn relay<N: Endpoint, F: Endpoint>(
     let mut seen = 0;
 
     let outcome = poll_fn(|cx| {
+        if stop.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err((Side::Near, Broken::stopped())));
+        }
         let up_done = match up.poll(cx, &mut near, &mut far) {
             Poll::Ready(Err((from, broken))) => return Poll::Ready(Err((from.side(Side::Near), broken))),
             poll => poll.is_ready(),

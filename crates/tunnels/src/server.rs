@@ -18,7 +18,7 @@ use remux::Listener;
 use routing::Acl;
 use sla::event::{self, Access, Role, Sock};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use transport::{Incoming, ListenOptions, ServerTls, TlsFiles, TlsSettings};
 
 use crate::destination::Destinations;
@@ -106,13 +106,13 @@ impl Server {
                 () = shutdown.reached(Phase::Draining) => break,
                 Some(ended) = tasks.join_next() => tasks::note_panic("stream", ended),
                 Some(stream) = inner.listener.accept() => {
-                    let inner = inner.clone();
-                    tasks.spawn(async move { serve_stream(&inner, stream).await });
+                    let (inner, shutdown) = (inner.clone(), shutdown.clone());
+                    tasks.spawn(async move { serve_stream(&inner, stream, &shutdown).await });
                 }
                 incoming = door.accept() => match incoming {
                     Ok(incoming) => {
-                        let inner = inner.clone();
-                        tasks.spawn(async move { serve_connection(&inner, incoming).await });
+                        let (inner, shutdown) = (inner.clone(), shutdown.clone());
+                        tasks.spawn(async move { serve_connection(&inner, incoming, &shutdown).await });
                     }
                     Err(error) => event::accept_failed(&door.local(), &error.to_string()),
                 },
@@ -121,8 +121,15 @@ impl Server {
         drop(door);
         let limit = inner.config.drain;
         event::draining(Role::Server, inner.listener.connections() as u64, limit);
-        let ((), ()) =
-            tokio::join!(inner.listener.drain(limit), tasks::drain(&mut tasks, limit, &shutdown, "stream"));
+        // Connections end when their streams have, or with the streams' limit.
+        let connections = async {
+            tokio::select! {
+                () = inner.listener.drain(limit) => {}
+                () = shutdown.reached(Phase::Stopped) => inner.listener.drain(Duration::ZERO).await,
+            }
+        };
+        let ended = timeout(limit + 2 * tasks::GOODBYE, connections);
+        let (_, ()) = tokio::join!(ended, tasks::drain(&mut tasks, limit, &shutdown, "stream"));
         event::stopped(Role::Server, "asked to");
     }
 
@@ -192,7 +199,7 @@ fn share(whole: usize, percent: u8) -> usize {
 }
 
 /// One accepted transport: authenticated first, then a connection of streams or one eager request.
-async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming) {
+async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming, shutdown: &Shutdown) {
     let remote = incoming.remote().to_owned();
     let stream = match &inner.tls {
         Some(tls) => match incoming.handshake(tls).await {
@@ -215,13 +222,13 @@ async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming) {
             let connection = inner.listener.serve(carrier::accepted(stream, wire));
             connection.closed().await;
         }
-        config::Carrier::Eager => serve_eager(inner, stream, name).await,
+        config::Carrier::Eager => serve_eager(inner, stream, name, shutdown).await,
     }
     drop(held);
 }
 
 /// A transport without mux: one eager request, answered by nothing but bytes.
-async fn serve_eager(inner: &Inner, mut stream: transport::Stream, name: &str) {
+async fn serve_eager(inner: &Inner, mut stream: transport::Stream, name: &str, shutdown: &Shutdown) {
     let began = Instant::now();
     let remote = stream.socket().remote();
     // An end of this process is a reset for the client.
@@ -240,7 +247,8 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, name: &str) {
             Err(broken) => (None, Report::of(broken)),
             Ok(socket) => {
                 let sock = Sock::open(&target, &socket.remote());
-                (Some(sock), relay(near, Plain::new(socket, "destination"), early, inner.quiet()).await)
+                let stop = shutdown.reached(Phase::Stopped);
+                (Some(sock), relay(near, Plain::new(socket, "destination"), early, inner.quiet(), stop).await)
             }
         },
     };
@@ -248,7 +256,7 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, name: &str) {
 }
 
 /// One stream of a connection: judged, dialled, relayed.
-async fn serve_stream(inner: &Inner, mut stream: remux::Stream) {
+async fn serve_stream(inner: &Inner, mut stream: remux::Stream, shutdown: &Shutdown) {
     let identity = stream.peer().identity.clone();
     let name = identity.as_deref().unwrap_or(ANYONE);
     let request = stream.request();
@@ -263,7 +271,10 @@ async fn serve_stream(inner: &Inner, mut stream: remux::Stream) {
         identity: name,
         connection: Some((stream.connection_id(), stream.id().0)),
     };
-    let dialled = dial_for(inner, &mut stream, name, command, &target).await;
+    let dialled = tokio::select! {
+        dialled = dial_for(inner, &mut stream, name, command, &target) => dialled,
+        () = shutdown.reached(Phase::Stopped) => Err(Broken::stopped()),
+    };
     let (sock, report) = match dialled {
         Err(broken) => {
             Muxed(stream).reset(&broken);
@@ -277,8 +288,9 @@ async fn serve_stream(inner: &Inner, mut stream: remux::Stream) {
                     bound: socket.local_addr().map(Target::from),
                 });
             }
-            let report =
-                relay(Muxed(stream), Plain::new(socket, "destination"), Bytes::new(), inner.quiet()).await;
+            let far = Plain::new(socket, "destination");
+            let stop = shutdown.reached(Phase::Stopped);
+            let report = relay(Muxed(stream), far, Bytes::new(), inner.quiet(), stop).await;
             drop(held);
             (Some(sock), report)
         }

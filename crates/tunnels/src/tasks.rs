@@ -20,16 +20,20 @@ pub(crate) fn note_panic(task: &str, ended: Result<(), JoinError>) {
     }
 }
 
-/// Waits until all tasks have ended, for at most `limit` or until the process is to end at once; then aborts the rest.
+/// Waits until all tasks have ended, for at most `limit` or until the process is to end at once. Those left are told by
+/// [`Phase::Stopped`], so that each can still say how it ended, and what does not listen to that is aborted.
 pub(crate) async fn drain(tasks: &mut JoinSet<()>, limit: Duration, shutdown: &Shutdown, task: &str) {
-    let all = async {
-        while let Some(ended) = tasks.join_next().await {
-            note_panic(task, ended);
-        }
-    };
     tokio::select! {
-        _ = timeout(limit, all) => {}
+        _ = timeout(limit, all(tasks, task)) => {}
         () = shutdown.reached(Phase::Stopped) => {}
     }
+    shutdown.force();
+    let _ = timeout(GOODBYE, all(tasks, task)).await;
     tasks.shutdown().await;
+}
+
+async fn all(tasks: &mut JoinSet<()>, task: &str) {
+    while let Some(ended) = tasks.join_next().await {
+        note_panic(task, ended);
+    }
 }
