@@ -100,22 +100,27 @@ impl Destinations {
             .entry(target.clone())
             .or_insert_with(|| Arc::new(Semaphore::new(self.per_target)))
             .clone();
+        // Made before it waits: one that gives up waiting cleans up, too.
+        let mut turn =
+            Turn { table: &self.dialling, target: target.clone(), queue: Some(queue.clone()), permit: None };
         // Only this type closes it, and never does.
-        let permit = queue.acquire_owned().await.ok();
-        Turn { table: &self.dialling, target: target.clone(), permit }
+        turn.permit = queue.acquire_owned().await.ok();
+        turn
     }
 }
 
-/// A place among the dials to one target; the table forgets the target with its last one.
+/// A place among the dials to one target, or in the line for it; the table forgets the target with its last one.
 struct Turn<'a> {
     table: &'a DashMap<Target, Arc<Semaphore>>,
     target: Target,
+    queue: Option<Arc<Semaphore>>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.permit = None;
+        self.queue = None;
         // One reference is the table's own: nobody waits or dials any more.
         self.table.remove_if(&self.target, |_, queue| Arc::strong_count(queue) == 1);
     }
@@ -130,8 +135,7 @@ async fn resolve(target: &Target, place: Arc<OwnedSemaphorePermit>) -> Result<Ve
     let Host::Name(name) = &target.host else { return Ok(Vec::new()) };
     let (name, port) = (name.as_str().trim_end_matches('.').to_owned(), target.port);
     let looked_up = tokio::task::spawn_blocking(move || {
-        let found =
-            (name.as_str(), port).to_socket_addrs().map(|found| found.take(ADDRESSES).collect::<Vec<_>>());
+        let found = (name.as_str(), port).to_socket_addrs().map(first);
         drop(place);
         found
     });
@@ -144,6 +148,11 @@ async fn resolve(target: &Target, place: Arc<OwnedSemaphorePermit>) -> Result<Ve
         Ok(Err(error)) => Err(failed(dns_code(&error), format!("{target}: {error}"))),
         Err(error) => Err(failed(Code::DNS_FAIL, format!("{target}: the look-up broke off: {error}"))),
     }
+}
+
+/// As many of a name's addresses as are judged and dialled.
+fn first(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    found.take(ADDRESSES).collect()
 }
 
 /// The resolver's own words tell a name that does not exist from a service that does not answer.
@@ -168,3 +177,131 @@ fn code_of(error: &transport::ConnectError) -> Code {
 
 /// Addresses of one name that are judged; a name with more is not trusted to be honest.
 const ADDRESSES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn dial_beyond_those_of_its_identity_waits_for_one_to_end() {
+        let destinations = destinations();
+        let (dials, asked) = (dials(1), target("127.0.0.1:1"));
+        let earlier = dials.clone().acquire_owned().await.unwrap();
+        let began = Instant::now();
+        let broken = destinations.dial("laptop", &dials, &asked).await.unwrap_err();
+        assert_eq!((broken.code, began.elapsed().as_secs()), (Code::DIAL_TIMEOUT, 10));
+        assert!(broken.text.contains("earlier dials of this identity"), "{}", broken.text);
+
+        let waiting = destinations.dial("laptop", &dials, &asked);
+        let (outcome, ()) = tokio::join!(waiting, async {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            drop(earlier);
+        });
+        assert_eq!(outcome.unwrap_err().code, Code::RULE_REFUSED, "it went on, up to the policy");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn dial_beyond_those_to_its_target_waits_and_other_targets_go_on() {
+        let destinations = destinations();
+        let busy = target("127.0.0.1:1");
+        let earlier = [destinations.turn(&busy).await, destinations.turn(&busy).await];
+        let began = Instant::now();
+        let broken = destinations.dial("laptop", &dials(9), &busy).await.unwrap_err();
+        assert_eq!((broken.code, began.elapsed().as_secs()), (Code::DIAL_TIMEOUT, 10));
+        assert!(broken.text.contains("earlier dials to this destination"), "{}", broken.text);
+        let other = destinations.dial("laptop", &dials(9), &target("127.0.0.1:2")).await.unwrap_err();
+        assert_eq!(other.code, Code::RULE_REFUSED);
+        drop(earlier);
+        assert_eq!(destinations.dial("laptop", &dials(9), &busy).await.unwrap_err().code, Code::RULE_REFUSED);
+        assert!(destinations.dialling.is_empty());
+    }
+
+    #[tokio::test]
+    async fn dial_given_up_just_as_its_turn_comes_leaves_nothing_behind() {
+        let destinations = destinations();
+        let busy = target("127.0.0.1:1");
+        let earlier = [destinations.turn(&busy).await, destinations.turn(&busy).await];
+        let mut waiting = Box::pin(destinations.turn(&busy));
+        assert!(is_pending(&mut waiting).await);
+        drop(earlier);
+        drop(waiting);
+        assert!(destinations.dialling.is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn destination_that_never_answers_ends_at_the_dial_time_out() {
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        // Room for one connection that nobody accepts; the kernel drops every further SYN.
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let _full = std::net::TcpStream::connect(address).unwrap();
+        let destinations = open_destinations("2");
+        let began = Instant::now();
+        let broken = destinations.dial("laptop", &dials(1), &address.into()).await.unwrap_err();
+        assert_eq!((broken.code, broken.end), (Code::DIAL_TIMEOUT, "refused"), "{}", broken.text);
+        assert_eq!(began.elapsed().as_secs(), 2);
+    }
+
+    #[tokio::test]
+    async fn denied_destination_is_refused_by_its_rule_before_anything_is_dialled() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let broken = destinations().dial("laptop", &dials(1), &address.into()).await.unwrap_err();
+        assert_eq!((broken.code, broken.end), (Code::RULE_REFUSED, "denied"));
+        assert!(broken.text.contains("loopback range"), "{}", broken.text);
+        assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        open_destinations("10").dial("laptop", &dials(1), &address.into()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn refusal_of_the_destination_and_a_wrong_port_have_their_codes() {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let destinations = open_destinations("10");
+        let broken = destinations.dial("laptop", &dials(1), &closed.into()).await.unwrap_err();
+        assert_eq!(broken.code, Code::DEST_REFUSED, "{}", broken.text);
+        let broken = destinations.dial("laptop", &dials(1), &target("127.0.0.1:0")).await.unwrap_err();
+        assert_eq!(broken.code, Code::SERVER_ERROR);
+    }
+
+    #[test]
+    fn name_with_many_addresses_is_judged_by_its_first_64() {
+        let many = (0..100).map(|n| SocketAddr::from(([192, 0, 2, n], 80)));
+        let found = first(many);
+        assert_eq!((found.len(), found[63]), (64, SocketAddr::from(([192, 0, 2, 63], 80))));
+    }
+
+    /// Two dials to a target at a time, and nothing of this machine granted.
+    fn destinations() -> Destinations {
+        make(&[("server.dial.target.max.cnt", "2")])
+    }
+
+    fn open_destinations(seconds: &str) -> Destinations {
+        make(&[("server.allow", "127.0.0.0/8"), ("server.dial.max.sec", seconds)])
+    }
+
+    fn make(pairs: &[(&str, &str)]) -> Destinations {
+        let place = [("server.net", "unix"), ("server.addr", "/run/never.sock"), ("remux.net", "unix")];
+        let config = config::Server::from_pairs(place.into_iter().chain(pairs.iter().copied())).unwrap();
+        let acl = Acl::new(&config.allow, &config.deny);
+        Destinations::new(&config, acl)
+    }
+
+    fn dials(count: usize) -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(count))
+    }
+
+    fn target(text: &str) -> Target {
+        text.parse().unwrap()
+    }
+
+    async fn is_pending<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
+        std::future::poll_fn(|cx| {
+            std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())
+        })
+        .await
+    }
+}

@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 /// The identities that hold something now.
 pub(crate) struct Registry {
     identities: DashMap<Arc<str>, Arc<Identity>>,
+    connections: AtomicUsize,
     streams: AtomicUsize,
     limits: Limits,
 }
@@ -18,6 +19,8 @@ pub(crate) struct Registry {
 /// What one identity, and all of them together, may hold.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
+    /// Connections of the process.
+    pub(crate) connections: usize,
     /// Connections of one identity.
     pub(crate) connections_per_identity: usize,
     /// Streams of one identity.
@@ -31,6 +34,8 @@ pub(crate) struct Limits {
 /// What one identity holds.
 pub(crate) struct Identity {
     pub(crate) name: Arc<str>,
+    /// Places that are held, or being asked for; changes only under the table's lock.
+    places: AtomicUsize,
     connections: AtomicUsize,
     streams: AtomicUsize,
     pub(crate) dials: Arc<Semaphore>,
@@ -39,6 +44,8 @@ pub(crate) struct Identity {
 /// Why nothing more is given.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Full {
+    #[error("the server has its {0} connections already")]
+    Connections(usize),
     #[error("the identity has its {0} connections already")]
     IdentityConnections(usize),
     #[error("the identity has its {0} streams already")]
@@ -49,25 +56,32 @@ pub(crate) enum Full {
 
 impl Registry {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { identities: DashMap::new(), streams: AtomicUsize::new(0), limits }
+        Self {
+            identities: DashMap::new(),
+            connections: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+            limits,
+        }
     }
 
     /// A place for one more connection of `name`; it is given back when the value is dropped.
     pub(crate) fn connection(self: &Arc<Self>, name: &str) -> Result<Held, Full> {
-        let identity = self.identity(name);
-        let limit = self.limits.connections_per_identity;
-        let held = Held { registry: self.clone(), identity, what: What::Connection };
+        let held = Held { registry: self.clone(), identity: self.identity(name), what: What::Connection };
         // Counted first and judged after: two at once can't both take the last place.
-        if held.identity.connections.fetch_add(1, Ordering::AcqRel) >= limit {
-            return Err(Full::IdentityConnections(limit));
+        let all = self.connections.fetch_add(1, Ordering::AcqRel);
+        let own = held.identity.connections.fetch_add(1, Ordering::AcqRel);
+        if own >= self.limits.connections_per_identity {
+            return Err(Full::IdentityConnections(self.limits.connections_per_identity));
+        }
+        if all >= self.limits.connections {
+            return Err(Full::Connections(self.limits.connections));
         }
         Ok(held)
     }
 
     /// A place for one more stream of `name`; it is given back when the value is dropped.
     pub(crate) fn stream(self: &Arc<Self>, name: &str) -> Result<Held, Full> {
-        let identity = self.identity(name);
-        let held = Held { registry: self.clone(), identity, what: What::Stream };
+        let held = Held { registry: self.clone(), identity: self.identity(name), what: What::Stream };
         let all = self.streams.fetch_add(1, Ordering::AcqRel);
         let own = held.identity.streams.fetch_add(1, Ordering::AcqRel);
         if own >= self.limits.streams_per_identity {
@@ -79,20 +93,26 @@ impl Registry {
         Ok(held)
     }
 
+    /// The entry of `name`, which stays at least as long as the [`Held`] that is made of it.
     fn identity(&self, name: &str) -> Arc<Identity> {
+        let taken = |identity: &Arc<Identity>| {
+            identity.places.fetch_add(1, Ordering::AcqRel);
+            identity.clone()
+        };
         if let Some(identity) = self.identities.get(name) {
-            return identity.clone();
+            return taken(&identity);
         }
         let name: Arc<str> = name.into();
         let fresh = || {
             Arc::new(Identity {
                 name: name.clone(),
+                places: AtomicUsize::new(0),
                 connections: AtomicUsize::new(0),
                 streams: AtomicUsize::new(0),
                 dials: Arc::new(Semaphore::new(self.limits.dials_per_identity)),
             })
         };
-        self.identities.entry(name.clone()).or_insert_with(fresh).clone()
+        taken(&self.identities.entry(name.clone()).or_insert_with(fresh))
     }
 }
 
@@ -118,16 +138,19 @@ enum What {
 impl Drop for Held {
     fn drop(&mut self) {
         match self.what {
-            What::Connection => self.identity.connections.fetch_sub(1, Ordering::AcqRel),
+            What::Connection => {
+                self.registry.connections.fetch_sub(1, Ordering::AcqRel);
+                self.identity.connections.fetch_sub(1, Ordering::AcqRel)
+            }
             What::Stream => {
                 self.registry.streams.fetch_sub(1, Ordering::AcqRel);
                 self.identity.streams.fetch_sub(1, Ordering::AcqRel)
             }
         };
-        // Two references are the table's and ours: an identity that holds nothing is forgotten.
-        self.registry
-            .identities
-            .remove_if(&self.identity.name, |_, identity| Arc::strong_count(identity) == 2);
+        // An identity that holds nothing is forgotten.
+        let is_last =
+            |_: &Arc<str>, identity: &Arc<Identity>| identity.places.fetch_sub(1, Ordering::AcqRel) == 1;
+        self.registry.identities.remove_if(&self.identity.name, is_last);
     }
 }
 
@@ -137,6 +160,7 @@ mod tests {
 
     fn registry() -> Arc<Registry> {
         let limits = Limits {
+            connections: 3,
             connections_per_identity: 2,
             streams_per_identity: 3,
             streams: 4,
@@ -151,6 +175,15 @@ mod tests {
         let _held = [registry.connection("a").unwrap(), registry.connection("a").unwrap()];
         assert_eq!(registry.connection("a").unwrap_err(), Full::IdentityConnections(2));
         assert!(registry.connection("b").is_ok());
+    }
+
+    #[test]
+    fn connections_of_all_identities_are_limited_and_given_back() {
+        let registry = registry();
+        let held: Vec<_> = ["a", "b", "c"].iter().map(|name| registry.connection(name).unwrap()).collect();
+        assert_eq!(registry.connection("d").unwrap_err(), Full::Connections(3));
+        drop(held);
+        assert!(registry.connection("d").is_ok());
     }
 
     #[test]
@@ -172,5 +205,20 @@ mod tests {
         drop(held);
         assert_eq!(registry.identities.len(), 0);
         assert_eq!(registry.streams.load(Ordering::Acquire), 0);
+    }
+
+    #[test]
+    fn identity_whose_places_are_given_back_side_by_side_is_forgotten() {
+        let registry = registry();
+        for _ in 0..2_000 {
+            let held = [registry.connection("a").unwrap(), registry.connection("a").unwrap()];
+            std::thread::scope(|scope| {
+                for place in held {
+                    scope.spawn(|| drop(place));
+                }
+            });
+            assert_eq!(registry.identities.len(), 0);
+        }
+        assert_eq!(registry.connections.load(Ordering::Acquire), 0);
     }
 }

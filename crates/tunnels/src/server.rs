@@ -71,6 +71,7 @@ impl Server {
         let door = Door::open(&config.listen, &options).await?;
         let own = door.local_addrs();
         let registry = Arc::new(Registry::new(registry::Limits {
+            connections: config.remux.conn_max,
             connections_per_identity: share(config.remux.conn_max, config.identity_share_percent),
             streams_per_identity: config.streams_per_identity,
             streams: config.streams_max,

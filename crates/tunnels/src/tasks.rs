@@ -37,3 +37,59 @@ async fn all(tasks: &mut JoinSet<()>, task: &str) {
         note_panic(task, ended);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+    use std::sync::Arc;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn drain_is_done_with_the_last_task_and_waits_no_longer_than_its_limit_and_a_goodbye() {
+        let limit = Duration::from_secs(30);
+        for (task_takes, drain_takes) in [(4, 4), (3600, 31)] {
+            let (shutdown, mut tasks) = (Shutdown::new(), JoinSet::new());
+            tasks.spawn(sleep(Duration::from_secs(task_takes)));
+            let began = Instant::now();
+            drain(&mut tasks, limit, &shutdown, "flow").await;
+            assert_eq!(began.elapsed().as_secs(), drain_takes);
+            assert!(tasks.is_empty());
+            assert_eq!(shutdown.phase(), Phase::Stopped, "who listens is told to end");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn second_signal_ends_a_drain_at_once_and_drops_what_tasks_hold() {
+        let (shutdown, held) = (Shutdown::new(), Arc::new(()));
+        let mut tasks = JoinSet::new();
+        let socket = held.clone();
+        tasks.spawn(async move {
+            let _socket = socket;
+            pending().await
+        });
+        shutdown.press();
+        let second = shutdown.clone();
+        let began = Instant::now();
+        tokio::join!(drain(&mut tasks, Duration::from_secs(30), &shutdown, "flow"), async move {
+            sleep(Duration::from_secs(2)).await;
+            second.press();
+        });
+        assert_eq!(
+            (began.elapsed().as_secs(), Arc::strong_count(&held)),
+            (3, 1),
+            "deaf tasks get a goodbye's time"
+        );
+    }
+
+    #[tokio::test]
+    async fn panic_of_one_task_leaves_the_others_alone() {
+        let mut tasks: JoinSet<()> = JoinSet::new();
+        tasks.spawn(async { panic!("a task of the test panics") });
+        tasks.spawn(async {});
+        drain(&mut tasks, Duration::from_secs(30), &Shutdown::new(), "flow").await;
+        assert!(tasks.is_empty());
+    }
+}
