@@ -1,6 +1,7 @@
 """Things go wrong on purpose: the right end must reach the right side, and everything is given back."""
 import signal
 import socket
+import statistics
 import struct
 import subprocess
 import threading
@@ -14,11 +15,6 @@ def hold(sock):
     """A destination that sends a little and then waits."""
     sock.sendall(b"begin")
     sock.recv(1)
-
-
-def endless(sock):
-    while True:
-        sock.sendall(lab.BLOCK)
 
 
 def rst(sock):
@@ -197,7 +193,7 @@ def test_no_certificate_gets_no_further_than_the_handshake():
 
 def test_sixty_four_stopped_readers_beside_fifteen_active_ones():
     with Lab() as l:
-        port = l.listen(endless)
+        port = l.apart("endless")
         server, client = l.pair()
 
         def rate(seconds):
@@ -215,19 +211,24 @@ def test_sixty_four_stopped_readers_beside_fifteen_active_ones():
                 t.join()
             for sock in active:
                 rst(sock)
-            return sum(counts) / seconds
+            return sum(counts) / seconds / 1e6
 
-        alone = rate(4)
-        stopped = [socks5(l.socks, "127.0.0.1", port)[0] for _ in range(64)]
-        for sock in stopped:
-            read_exact(sock, 1000)
-        time.sleep(2)
-        beside = rate(4)
-        memory = (server.rss_mib(), client.rss_mib())
-        print(f"  15 active readers: {alone / 1e6:.0f} MB/s alone, {beside / 1e6:.0f} MB/s beside 64 stopped ones "
-              f"({beside / alone:.2f}); memory server {memory[0]:.0f}, client {memory[1]:.0f} MiB")
-        assert beside >= 0.8 * alone, (alone, beside)
-        assert max(memory) < 400, memory
+        alone, beside, memory = [], [], 0
+        for _ in range(4):  # in turn, as the machine's speed drifts
+            alone.append(rate(2))
+            stopped = [socks5(l.socks, "127.0.0.1", port)[0] for _ in range(64)]
+            for sock in stopped:
+                read_exact(sock, 1000)
+            time.sleep(1)
+            beside.append(rate(2))
+            memory = max(memory, server.rss_mib(), client.rss_mib())
+            for sock in stopped:
+                rst(sock)
+        ratio = sorted(b / a for a, b in zip(alone, beside))
+        print(f"  15 active readers: {sorted(alone)[1]:.0f} MB/s alone, {sorted(beside)[1]:.0f} MB/s beside 64 stopped ones; ratios "
+              f"{', '.join(f'{r:.2f}' for r in ratio)}; at most {memory:.0f} MiB")
+        assert statistics.median(ratio) >= 0.8, (alone, beside)
+        assert memory < 400, memory
 
 
 def test_stopped_client_process_is_noticed_and_its_destinations_are_reset():

@@ -11,6 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -173,6 +174,13 @@ class Lab:
         return listener.getsockname()[1]
 
 
+    def apart(self, what):
+        """A destination in a process of its own, so that it doesn't share an interpreter with the readers."""
+        proc = subprocess.Popen([sys.executable, __file__, what], stdout=subprocess.PIPE)
+        self.closers.append(proc.kill)
+        return int(proc.stdout.readline())
+
+
 # What destinations do.
 
 def echo(sock):
@@ -199,6 +207,11 @@ def speak_first(sock):
 def reset_now(sock):
     sock.recv(1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def endless(sock):
+    while True:
+        sock.sendall(BLOCK)
 
 
 def http(sock):
@@ -295,3 +308,9 @@ def end_of(sock):
 
 def run(*argv, **kw):
     return subprocess.run([str(a) for a in argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300, **kw)
+
+
+if __name__ == "__main__":  # see Lab.apart
+    with Lab() as alone:
+        print(alone.listen(globals()[sys.argv[1]]), flush=True)
+        threading.Event().wait()

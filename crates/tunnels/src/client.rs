@@ -112,7 +112,7 @@ impl Client {
         let limit = inner.config.drain;
         event::draining(Role::Client, flows.len() as u64, limit);
         tasks::drain(&mut flows, limit, &shutdown, "flow").await;
-        inner.outbound.drain(tasks::GOODBYE).await;
+        let _ = timeout(tasks::GOODBYE, inner.outbound.drain(Duration::ZERO)).await;
         event::stopped(Role::Client, "asked to");
     }
 
@@ -227,7 +227,7 @@ async fn carry(
     let near = Plain::new(socket, "application");
     let stop = shutdown.reached(Phase::Stopped);
     let mut report = match opened {
-        Opened::Stream(stream) => relay(near, Muxed(stream), Bytes::new(), quiet, stop).await,
+        Opened::Stream(stream) => relay(near, Muxed::new(stream), Bytes::new(), quiet, stop).await,
         Opened::Connection(stream) => {
             relay(near, Plain::new(stream, "server"), Bytes::new(), quiet, stop).await
         }

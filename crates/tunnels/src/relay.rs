@@ -39,6 +39,11 @@ pub(crate) trait Endpoint {
         Poll::Pending
     }
 
+    /// Its clean end was the end of both directions: nothing written from now on would arrive.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// Ends both directions at once; the far end sees a reset.
     fn reset(self, why: &Broken);
 
@@ -148,7 +153,7 @@ pub(crate) async fn relay<N: Endpoint, F: Endpoint>(
         if down.bytes > 0 && report.first_byte.is_none() {
             report.first_byte = Some(Instant::now());
         }
-        if up_done && down_done {
+        if up_done && (down_done || near.is_over()) || down_done && far.is_over() {
             return Poll::Ready(Ok(()));
         }
         let mut lost = false;
@@ -403,21 +408,37 @@ impl<S: AsyncRead + AsyncWrite + Armed + Unpin> Endpoint for Plain<S> {
 
 /// A stream of the pool as an endpoint.
 #[derive(Debug)]
-pub(crate) struct Muxed(pub(crate) remux::Stream);
+pub(crate) struct Muxed {
+    stream: remux::Stream,
+    ended: bool,
+}
+
+impl Muxed {
+    pub(crate) fn new(stream: remux::Stream) -> Self {
+        Self { stream, ended: false }
+    }
+}
 
 /// The most one read takes from a stream's queue.
 const CHUNK: usize = 64 << 10;
 
 impl Endpoint for Muxed {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
-        self.0.poll_read_chunk(cx, CHUNK).map_err(|error| stream_broken(&error))
+        let read = ready!(self.stream.poll_read_chunk(cx, CHUNK)).map_err(|error| stream_broken(&error))?;
+        self.ended = read.is_none();
+        Poll::Ready(Ok(read))
+    }
+
+    fn is_over(&self) -> bool {
+        // The classic wire has no half-close: one end is the end of both directions.
+        self.ended && self.stream.wire() == remux::Wire::Classic
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<Result<(), Broken>> {
         while !chunk.is_empty() {
-            let room = ready!(self.0.poll_write_room(cx)).map_err(|error| stream_broken(&error))?;
+            let room = ready!(self.stream.poll_write_room(cx)).map_err(|error| stream_broken(&error))?;
             let part = chunk.split_to(room.min(chunk.len()));
-            self.0.write_chunk(part).map_err(|error| stream_broken(&error))?;
+            self.stream.write_chunk(part).map_err(|error| stream_broken(&error))?;
         }
         Poll::Ready(Ok(()))
     }
@@ -427,16 +448,16 @@ impl Endpoint for Muxed {
     }
 
     fn poll_finish(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        self.0.finish();
+        self.stream.finish();
         Poll::Ready(Ok(()))
     }
 
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
-        self.0.poll_closed(cx).map(|error| stream_broken(&error))
+        self.stream.poll_closed(cx).map(|error| stream_broken(&error))
     }
 
     fn reset(mut self, why: &Broken) {
-        self.0.reset(why.code, &why.text);
+        self.stream.reset(why.code, &why.text);
     }
 
     fn close(self) {}

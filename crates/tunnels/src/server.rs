@@ -278,7 +278,7 @@ async fn serve_stream(inner: &Inner, mut stream: remux::Stream, shutdown: &Shutd
     };
     let (sock, report) = match dialled {
         Err(broken) => {
-            Muxed(stream).reset(&broken);
+            Muxed::new(stream).reset(&broken);
             (None, Report::of(broken))
         }
         Ok((held, socket, took)) => {
@@ -291,7 +291,7 @@ async fn serve_stream(inner: &Inner, mut stream: remux::Stream, shutdown: &Shutd
             }
             let far = Plain::new(socket, "destination");
             let stop = shutdown.reached(Phase::Stopped);
-            let report = relay(Muxed(stream), far, Bytes::new(), inner.quiet(), stop).await;
+            let report = relay(Muxed::new(stream), far, Bytes::new(), inner.quiet(), stop).await;
             drop(held);
             (Some(sock), report)
         }
