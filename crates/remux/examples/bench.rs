@@ -3,24 +3,28 @@
 //! ```text
 //! cargo run --release -p remux --example bench -- [MiB per run, default 512] [rounds, default 7] [case, …]
 //! ```
+//! `ahead-…`: the socket is read 256 KiB at a time under TLS, and rustls takes 256 KiB of plaintext before it must write.
 //! Cases take turns within a round, so that a busy machine hits all of them alike; the medians of the per-round ratios to
 //! `raw` are the figures to trust, and CPU per byte (both ends, user + system) more than GB/s.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
-use remux::session::Open;
+use remux::session::{Open, PathInfo};
 use remux::{
-    BufStream, ByteStream, Config, ConnectError, Connected, Dialer, Listener, PeerFacts, Stream, Wire,
+    BufStream, ByteStream, Config, ConnectError, Connected, Dialer, Listener, PeerFacts, Probe, Stream, Wire,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -57,17 +61,22 @@ struct Case {
     streams: usize,
     /// Whole chunks instead of copies in and out.
     chunks: bool,
+    /// Bytes read from the socket at a time, and taken by rustls before a write; 0: as they are by default.
+    ahead: usize,
 }
 
 const CASES: &[Case] = &[
-    Case { name: "raw", wire: None, streams: 1, chunks: false },
-    Case { name: "remux2-1", wire: Some(Wire::Remux2), streams: 1, chunks: false },
-    Case { name: "remux2-8", wire: Some(Wire::Remux2), streams: 8, chunks: false },
-    Case { name: "remux2-64", wire: Some(Wire::Remux2), streams: 64, chunks: false },
-    Case { name: "chunks-1", wire: Some(Wire::Remux2), streams: 1, chunks: true },
-    Case { name: "chunks-8", wire: Some(Wire::Remux2), streams: 8, chunks: true },
-    Case { name: "classic-1", wire: Some(Wire::Classic), streams: 1, chunks: false },
-    Case { name: "classic-8", wire: Some(Wire::Classic), streams: 8, chunks: false },
+    Case { name: "raw", wire: None, streams: 1, chunks: false, ahead: 0 },
+    Case { name: "remux2-1", wire: Some(Wire::Remux2), streams: 1, chunks: false, ahead: 0 },
+    Case { name: "remux2-8", wire: Some(Wire::Remux2), streams: 8, chunks: false, ahead: 0 },
+    Case { name: "remux2-64", wire: Some(Wire::Remux2), streams: 64, chunks: false, ahead: 0 },
+    Case { name: "ahead-1", wire: Some(Wire::Remux2), streams: 1, chunks: false, ahead: AHEAD },
+    Case { name: "ahead-8", wire: Some(Wire::Remux2), streams: 8, chunks: false, ahead: AHEAD },
+    Case { name: "ahead-64", wire: Some(Wire::Remux2), streams: 64, chunks: false, ahead: AHEAD },
+    Case { name: "chunks-1", wire: Some(Wire::Remux2), streams: 1, chunks: true, ahead: 0 },
+    Case { name: "chunks-8", wire: Some(Wire::Remux2), streams: 8, chunks: true, ahead: 0 },
+    Case { name: "classic-1", wire: Some(Wire::Classic), streams: 1, chunks: false, ahead: 0 },
+    Case { name: "classic-8", wire: Some(Wire::Classic), streams: 8, chunks: false, ahead: 0 },
 ];
 
 /// What one run took.
@@ -108,20 +117,46 @@ enum Flow {
 trait Raw: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Raw for T {}
 
+/// What TCP_INFO says of a loopback socket, more or less; without it windows grow as for a path of 100 ms.
+struct Loopback(OwnedFd);
+
+impl Probe for Loopback {
+    fn path(&self) -> Option<PathInfo> {
+        let rtt = Duration::from_micros(100);
+        Some(PathInfo {
+            rtt,
+            min_rtt: rtt,
+            delivery_rate: 1_500_000_000,
+            cwnd: 1 << 20,
+            ..PathInfo::default()
+        })
+    }
+
+    fn set_notsent_lowat(&self, bytes: u32) {
+        // A kernel without the option still moves bytes.
+        let _ = SockRef::from(&self.0).set_tcp_notsent_lowat(bytes);
+    }
+}
+
 /// What must live as long as the streams.
 type Keep = Option<(Dialer, Arc<Listener>)>;
 
 async fn prepare(case: &Case, tls: &Tls) -> Result<(Keep, Vec<Flow>, Vec<Flow>), Failure> {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = socket.local_addr()?;
-    let acceptor = tls.acceptor.clone();
+    let (acceptor, ahead) = (tls.acceptor.clone(), case.ahead);
     let accept = async move {
         let (tcp, _) = socket.accept().await?;
         tcp.set_nodelay(true)?;
-        Ok::<_, Failure>(acceptor.accept(tcp).await?)
+        // A buffer of one byte is passed by.
+        let mut far = acceptor.accept(BufReader::with_capacity(ahead.max(1), tcp)).await?;
+        if ahead > 0 {
+            far.get_mut().1.set_buffer_limit(Some(ahead));
+        }
+        Ok::<_, Failure>(far)
     };
     let Some(wire) = case.wire else {
-        let (near, far) = tokio::try_join!(tls.connect(address), accept)?;
+        let (near, far) = tokio::try_join!(tls.connect(address, ahead), accept)?;
         return Ok((None, vec![Flow::Raw(Box::new(near))], vec![Flow::Raw(Box::new(far))]));
     };
     let mut config = Config { reuse_max_count: u32::MAX, reuse_max_age: Duration::MAX, ..Config::default() };
@@ -130,15 +165,19 @@ async fn prepare(case: &Case, tls: &Tls) -> Result<(Keep, Vec<Flow>, Vec<Flow>),
     let serving = listener.clone();
     let server = tokio::spawn(async move {
         let far = accept.await?;
-        serving.serve(Connected::new(BufStream::new(far), wire, PeerFacts::default()));
+        let probe = Loopback(far.get_ref().0.get_ref().as_fd().try_clone_to_owned()?);
+        serving.serve(Connected::new(BufStream::new(far), wire, PeerFacts::default()).with_probe(probe));
         Ok::<_, Failure>(())
     });
     let tls = tls.clone();
     let connect = move || {
         let tls = tls.clone();
         async move {
-            let near = tls.connect(address).await.map_err(|error| ConnectError::new(error.to_string()))?;
-            Ok(Connected::new(ByteStream::new(near), wire, PeerFacts::default()))
+            let failed = |error: Failure| ConnectError::new(error.to_string());
+            let near = tls.connect(address, ahead).await.map_err(failed)?;
+            let socket = near.get_ref().0.get_ref().as_fd().try_clone_to_owned();
+            let probe = Loopback(socket.map_err(|error| failed(error.into()))?);
+            Ok(Connected::new(ByteStream::new(near), wire, PeerFacts::default()).with_probe(probe))
         }
     };
     let dialer = Dialer::new(connect, config);
@@ -300,11 +339,21 @@ impl Tls {
         })
     }
 
-    async fn connect(&self, to: SocketAddr) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
+    async fn connect(
+        &self,
+        to: SocketAddr,
+        ahead: usize,
+    ) -> Result<TlsStream<BufReader<TcpStream>>, Failure> {
         let tcp = TcpStream::connect(to).await?;
         tcp.set_nodelay(true)?;
-        Ok(self.connector.connect(ServerName::try_from("localhost")?, tcp).await?)
+        let tcp = BufReader::with_capacity(ahead.max(1), tcp);
+        let mut near = self.connector.connect(ServerName::try_from("localhost")?, tcp).await?;
+        if ahead > 0 {
+            near.get_mut().1.set_buffer_limit(Some(ahead));
+        }
+        Ok(near)
     }
 }
 
 const BLOCK: usize = 64 * 1024;
+const AHEAD: usize = 256 * 1024;

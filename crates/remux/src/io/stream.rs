@@ -235,7 +235,7 @@ impl Stream {
         let id = self.link.id;
         self.link
             .shared
-            .act(Nudge::Command, |inner, now| inner.with(|session| session.reset(now, id, code, text)));
+            .act(Nudge::Command, |inner, now| inner.with(|session| session.turn_away(now, id, code, text)));
     }
 
     /// Waits for the acceptor's word that the dial is done; only for a stream opened with `want_opened`.
@@ -383,15 +383,12 @@ impl Stream {
             }
         };
         self.adopt(fresh);
-        for chunk in replay.chunks {
-            if let Err(error) = self.write_chunk(chunk) {
-                self.end = Some(Err(error));
-                return Poll::Ready(());
-            }
-        }
-        if replay.finished && self.finished {
-            self.finished = false;
+        let replayed = replay.chunks.into_iter().try_for_each(|chunk| self.write_chunk(chunk));
+        if replay.finished {
             self.finish();
+        }
+        if let Err(error) = replayed {
+            self.end = Some(Err(error));
         }
         Poll::Ready(())
     }
@@ -400,6 +397,8 @@ impl Stream {
     fn adopt(&mut self, mut fresh: Self) {
         std::mem::swap(&mut self.link, &mut fresh.link);
         self.retry = Retry::Off;
+        // Unless its request carried FIN, the bytes to replay come before its end.
+        self.finished = fresh.finished;
         self.room = 0;
         self.owed = 0;
         self.end = None;
@@ -432,12 +431,12 @@ impl AsyncRead for Stream {
 impl AsyncBufRead for Stream {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
-        if this.ready.is_empty() {
-            if let Some(chunk) = ready!(this.poll_read_chunk(cx, usize::MAX))? {
-                // Not handed out yet: its credit goes back with `consume`.
-                this.owed = this.owed.saturating_sub(chunk.len());
-                this.ready.push_front(chunk);
-            }
+        if this.ready.is_empty()
+            && let Some(chunk) = ready!(this.poll_read_chunk(cx, usize::MAX))?
+        {
+            // Not handed out yet: its credit goes back with `consume`.
+            this.owed = this.owed.saturating_sub(chunk.len());
+            this.ready.push_front(chunk);
         }
         Poll::Ready(Ok(this.ready.front().map_or(&[], |chunk| chunk)))
     }

@@ -74,7 +74,6 @@ async fn panic_in_a_driver_ends_that_connection_only() {
     let mut world = World::new(Wire::Remux2);
     let mut incoming = {
         let (streams, incoming) = mpsc::unbounded_channel();
-        let (news, _) = mpsc::unbounded_channel();
         let connected = Connected::new(Panics, Wire::Remux2, PeerFacts::default());
         let (connection, driver) = start(
             Role::Client,
@@ -82,7 +81,7 @@ async fn panic_in_a_driver_ends_that_connection_only() {
             ConnectionId(1),
             SessionConfig::default(),
             Arc::default(),
-            Arc::new(Listening { streams, news }),
+            Arc::new(Listening { streams }),
         );
         let mut stream = connection.open(request()).unwrap();
         assert!(tokio::spawn(driver).await.unwrap_err().is_panic());

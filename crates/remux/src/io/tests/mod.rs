@@ -30,22 +30,20 @@ use crate::session::Open;
 struct End {
     connection: Connection,
     incoming: mpsc::UnboundedReceiver<Stream>,
-    events: mpsc::UnboundedReceiver<String>,
     task: JoinHandle<ConnectionError>,
 }
 
 impl End {
     fn over(role: Role, wire: Wire, config: SessionConfig, pipe: DuplexStream) -> Self {
         let (streams, incoming) = mpsc::unbounded_channel();
-        let (news, events) = mpsc::unbounded_channel();
         let id = ConnectionId(match role {
             Role::Client => 0xc,
             Role::Server => 0x5,
         });
         let connected = Connected::new(ByteStream::new(pipe), wire, PeerFacts::default());
-        let observer = Arc::new(Listening { streams, news });
+        let observer = Arc::new(Listening { streams });
         let (connection, driver) = start(role, connected, id, config, Arc::new(Budget::default()), observer);
-        Self { connection, incoming, events, task: tokio::spawn(driver) }
+        Self { connection, incoming, task: tokio::spawn(driver) }
     }
 
     fn open(&self) -> Stream {
@@ -65,14 +63,12 @@ impl End {
 
 struct Listening {
     streams: mpsc::UnboundedSender<Stream>,
-    news: mpsc::UnboundedSender<String>,
 }
 
 impl Observer for Listening {
     fn on_event(&self, _: ConnectionId, event: ConnEvent) {
-        match event {
-            ConnEvent::Incoming(stream) => drop(self.streams.send(stream)),
-            event => drop(self.news.send(format!("{event:?}"))),
+        if let ConnEvent::Incoming(stream) = event {
+            let _ = self.streams.send(stream);
         }
     }
 }

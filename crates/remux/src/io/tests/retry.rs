@@ -66,6 +66,24 @@ async fn refused_stream_goes_on_elsewhere_without_a_word() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn request_that_was_whole_is_whole_elsewhere() {
+    let (mut bad, mut good) = (World::new(Wire::Remux2), World::new(Wire::Remux2));
+    let elsewhere = Elsewhere::on(&good.client.connection);
+    let open = Open { first: Bytes::from_static(b"all of it"), fin: true, ..request() };
+    let mut ours = armed(&bad.client, &elsewhere, open);
+    bad.server.accept().await.refuse(Code::REFUSED, "");
+    let reading = tokio::spawn(async move { ours.read(&mut [0]).await.map(|count| (count, ours)) });
+    let mut theirs = good.server.accept().await;
+    let mut got = String::new();
+    theirs.read_to_string(&mut got).await.unwrap();
+    assert_eq!(got, "all of it");
+    theirs.shutdown().await.unwrap();
+    let (count, mut ours) = reading.await.unwrap().unwrap();
+    assert_eq!(count, 0);
+    assert!(ours.write(b"more").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
 async fn second_refusal_surfaces() {
     let (mut bad, mut worse) = (World::new(Wire::Remux2), World::new(Wire::Remux2));
     let elsewhere = Elsewhere::on(&worse.client.connection);

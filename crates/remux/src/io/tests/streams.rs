@@ -43,8 +43,11 @@ async fn two_hundred_streams_at_once_each_keep_their_own_bytes() {
                 let mut got = vec![0; sent.len()];
                 stream.read_exact(&mut got).await.unwrap();
                 assert!(got == sent, "stream {n} got other bytes");
-                stream.shutdown().await.unwrap();
-                assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+                // Classic has no half-close: its echo ends when the stream is dropped.
+                if wire == Wire::Remux2 {
+                    stream.shutdown().await.unwrap();
+                    assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+                }
             });
         }
         while let Some(result) = flows.join_next().await {
