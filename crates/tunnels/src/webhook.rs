@@ -83,3 +83,62 @@ fn public_tls() -> Result<Arc<rustls::ClientConfig>, String> {
 const LIMIT: Duration = Duration::from_secs(5);
 /// An answer is a line of JSON.
 const ANSWER_MAX: usize = 64 << 10;
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Instant, SystemTime};
+
+    use sla::subscriber::dingtalk::{Alert, Alerts, Config, Endpoint, Kind, Secret};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn robot_that_never_answers_is_given_up_after_five_seconds() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let request = request(&listener);
+        let began = tokio::time::Instant::now();
+        assert_eq!(post(&request).await.unwrap_err(), "no answer within 5 s");
+        assert_eq!(began.elapsed(), LIMIT);
+    }
+
+    #[tokio::test]
+    async fn answer_longer_than_64_kib_is_refused_and_one_of_that_length_is_read() {
+        for (length, taken) in [(ANSWER_MAX, true), (ANSWER_MAX + 1, false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let request = request(&listener);
+            let answering = tokio::spawn(async move {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let mut head = Vec::new();
+                while !head.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+                    head.push(socket.read_u8().await.unwrap());
+                }
+                let body = " ".repeat(length);
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{body}");
+                // A sender that has had enough goes away.
+                let _ = socket.write_all(answer.as_bytes()).await;
+                socket
+            });
+            match post(&request).await {
+                Ok(response) => {
+                    assert_eq!((response.status, response.body.len(), taken), (200, length, true))
+                }
+                Err(error) => assert!(!taken && error.contains("limit"), "{error}"),
+            }
+            drop(answering.await.unwrap());
+        }
+    }
+
+    /// What the robot at `listener` would be sent.
+    fn request(listener: &TcpListener) -> Request {
+        let url = format!("http://{}/robot/send", listener.local_addr().unwrap());
+        let endpoint: Endpoint = url.parse().unwrap();
+        let (token, secret) = (Secret::new("token"), Secret::new("secret"));
+        let mut alerts = Alerts::new(Config { endpoint, token, secret, title: "test".to_owned() });
+        let (key, text) = ("test".to_owned(), "a problem".to_owned());
+        alerts.handle_event(Instant::now(), Alert { key, kind: Kind::Problem, text });
+        let unix = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis();
+        alerts.poll_send(Instant::now(), u64::try_from(unix).unwrap()).unwrap()
+    }
+}
