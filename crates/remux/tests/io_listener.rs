@@ -1,0 +1,152 @@
+//! A dialer and a listener over in-memory pipes, through the public interface only.
+#![cfg(feature = "io")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use framing::remux2::Code;
+use remux::session::Open;
+use remux::{
+    ByteStream, Config, ConnectError, Connected, ConnectionHandle, Dialer, Listener, PeerFacts, Stream,
+    StreamError, Wire,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A dialer whose connections go straight to a listener.
+struct Pair {
+    dialer: Dialer,
+    listener: Arc<Listener>,
+    handles: Arc<Mutex<Vec<ConnectionHandle>>>,
+}
+
+impl Pair {
+    fn new(wire: Wire, config: Config) -> Self {
+        let listener = Arc::new(Listener::new(config.clone()));
+        let handles = Arc::<Mutex<Vec<ConnectionHandle>>>::default();
+        let (serving, keeping) = (listener.clone(), handles.clone());
+        let connect = move || {
+            let (serving, keeping) = (serving.clone(), keeping.clone());
+            async move {
+                let (near, far) = tokio::io::duplex(64 * 1024);
+                let facts = PeerFacts { identity: Some("alice".into()), ..PeerFacts::default() };
+                let handle = serving.serve(Connected::new(ByteStream::new(far), wire, facts));
+                keeping.lock().unwrap().push(handle);
+                Ok::<_, ConnectError>(Connected::new(ByteStream::new(near), wire, PeerFacts::default()))
+            }
+        };
+        Self { dialer: Dialer::new(connect, config), listener, handles }
+    }
+
+    async fn stream(&self) -> (Stream, Stream) {
+        let ours = self.dialer.open(request()).await.unwrap();
+        (ours, self.listener.accept().await.unwrap())
+    }
+
+    fn handle(&self) -> ConnectionHandle {
+        self.handles.lock().unwrap()[0].clone()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_of_both_wires_arrive_with_their_request_and_identity() {
+    for wire in [Wire::Remux2, Wire::Classic] {
+        let pair = Pair::new(wire, Config::default());
+        let (mut ours, mut theirs) = pair.stream().await;
+        assert_eq!(theirs.request().target, request().target);
+        assert_eq!(theirs.peer().identity.as_deref(), Some("alice"));
+        assert_eq!(theirs.wire(), wire);
+        ours.write_all(b"ping").await.unwrap();
+        let mut got = [0; 4];
+        theirs.read_exact(&mut got).await.unwrap();
+        theirs.write_all(&got).await.unwrap();
+        ours.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"ping");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn closed_listener_yields_what_is_queued_and_then_nothing() {
+    let pair = Pair::new(Wire::Remux2, Config::default());
+    let _ours = pair.dialer.open(request()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    pair.listener.close();
+    let queued = pair.listener.accept().await;
+    assert!(queued.is_some());
+    assert!(pair.listener.accept().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn close_wakes_a_task_that_waits_to_accept() {
+    let pair = Pair::new(Wire::Remux2, Config::default());
+    let listener = pair.listener.clone();
+    let waiting = tokio::spawn(async move { listener.accept().await.is_none() });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    pair.listener.close();
+    assert!(waiting.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn drain_waits_for_streams_and_resets_them_at_its_limit() {
+    let pair = Pair::new(Wire::Remux2, Config::default());
+    let (mut ours, theirs) = pair.stream().await;
+    let start = tokio::time::Instant::now();
+    let holding = tokio::spawn(async move {
+        let error = ours.read(&mut [0]).await.unwrap_err();
+        let took = start.elapsed();
+        drop(theirs);
+        (error.into_inner().unwrap().downcast::<StreamError>().unwrap(), took)
+    });
+    pair.listener.drain(Duration::from_secs(5)).await;
+    let (error, took) = holding.await.unwrap();
+    assert_eq!(error.code(), Code::DRAIN);
+    assert!((5.0..6.0).contains(&took.as_secs_f64()), "{took:?}");
+    assert_eq!(pair.listener.connections(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn handle_cuts_a_connection_and_forgets_nothing_else() {
+    let mut config = Config { reuse_max_count: 1, ..Config::default() };
+    config.session.limits.max_streams = Some(8);
+    let pair = Pair::new(Wire::Remux2, config);
+    let (mut first, _theirs) = pair.stream().await;
+    let (mut second, mut other) = pair.stream().await;
+    let handle = pair.handle();
+    assert_eq!(handle.facts().identity.as_deref(), Some("alice"));
+    assert_eq!(handle.streams(), 1);
+    assert!(!handle.is_closed());
+    handle.abort("certificate revoked");
+    assert!(first.read(&mut [0]).await.is_err());
+    assert!(handle.closed().await.to_string().contains("certificate revoked"));
+    other.write_all(b"untouched").await.unwrap();
+    let mut got = [0; 9];
+    second.read_exact(&mut got).await.unwrap();
+    assert_eq!(&got, b"untouched");
+}
+
+#[tokio::test(start_paused = true)]
+async fn streams_beyond_the_accept_queue_are_turned_away_safely() {
+    let mut config = Config { reuse_max_count: u32::MAX, ..Config::default() };
+    config.session.limits.max_streams = Some(4096);
+    config.session.limits.opens.burst = 4096;
+    config.session.limits.refusals = 4096;
+    config.session.limits.resets.burst = 4096;
+    let pair = Pair::new(Wire::Remux2, config);
+    let mut streams = Vec::new();
+    for _ in 0..1100 {
+        streams.push(pair.dialer.open(request()).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let mut refused = 0;
+    for stream in &mut streams {
+        let closed = tokio::time::timeout(Duration::from_millis(50), stream.closed()).await;
+        if let Ok(error) = closed {
+            assert!(error.is_refused_safe(), "{error}");
+            refused += 1;
+        }
+    }
+    assert_eq!(refused, 1100 - 1024);
+}
+
+fn request() -> Open {
+    Open::connect("destination.example:443".parse().unwrap())
+}
