@@ -186,6 +186,18 @@ fn flood_of_tiny_data_ends_the_connection_and_never_holds_much() {
 }
 
 #[test]
+fn longer_data_give_back_what_tiny_ones_cost() {
+    let mut lone = lone(LimitConfig { tiny: remux::Rate::per_second(5, 1), ..LimitConfig::default() });
+    lone.say_open(1);
+    for _ in 0..300 {
+        lone.say(Kind::Data, 0, 1, &[0; 255]);
+        lone.say(Kind::Data, 0, 1, &[0; 256]);
+    }
+    assert_eq!(lone.side.closed(), None);
+    until_closed(&mut lone, 20, |lone, _| lone.say(Kind::Data, 0, 1, &[0; 255]));
+}
+
+#[test]
 fn tiny_messages_that_are_read_as_they_come_are_no_flood() {
     let mut lone = lone(LimitConfig { tiny: remux::Rate::per_second(10, 1), ..LimitConfig::default() });
     lone.say_open(1);

@@ -288,6 +288,19 @@ fn reader_is_told_once_after_it_was_told_to_wait() {
 }
 
 #[test]
+fn unread_bytes_of_a_stream_let_go_of_are_charged_no_longer() {
+    let mut pair = Pair::new(Wire::Remux2);
+    let (ours, theirs) = pair.open(Open { fin: true, ..connect(b"never read") });
+    pair.server.session.finish(pair.now, theirs);
+    pair.settle();
+    assert_eq!(pair.server.end(theirs), Some(Ok(())));
+    assert!(pair.server.session.charged().0 > 0);
+    pair.server.session.forget(pair.now, theirs);
+    pair.client.session.forget(pair.now, ours);
+    assert_eq!((pair.server.session.charged(), pair.client.session.charged()), ((0, 0), (0, 0)));
+}
+
+#[test]
 fn dropped_session_gives_its_budget_back() {
     let mut pair = Pair::new(Wire::Remux2);
     let (ours, _) = pair.open(connect(b""));
