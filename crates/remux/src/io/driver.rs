@@ -259,7 +259,8 @@ impl Driver {
                     Poll::Ready(Err(error)) => return Err(error.into()),
                     Poll::Pending => {
                         if moved > 0 {
-                            self.shared.lock().session.handle_written(now, left);
+                            // A TLS stream may have taken all of it and still wait for the socket: that is not written yet.
+                            self.shared.lock().session.handle_written(now, left.max(1));
                         }
                         return Ok(Step::Full);
                     }
