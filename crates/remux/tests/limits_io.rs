@@ -10,7 +10,7 @@ use remux::{
     SessionConfig, StreamError, Wire,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 #[tokio::test(start_paused = true)]
 async fn stream_beyond_the_accept_queue_is_refused_safely() {
@@ -43,7 +43,7 @@ async fn stream_beyond_the_accept_queue_is_refused_safely() {
         waiting.push(dialer.open(Open::stream()).await.unwrap());
     }
     let mut last = dialer.open(Open::stream()).await.unwrap();
-    let error = last.closed().await;
+    let error = timeout(Duration::from_secs(5), last.closed()).await.expect("refused, not queued");
     let StreamError::Reset { code: Code::REFUSED, refused_safe: true, text } = error else {
         panic!("{error:?}")
     };
