@@ -135,8 +135,8 @@ enum Closing {
     /// What the session still has to say is written.
     Flush,
     Shutdown,
-    /// Reads up to the peer's end: unread bytes would make the kernel throw away our last words.
-    Linger,
+    /// Reads up to the peer's end: unread bytes would make the kernel throw away our last words. So many were read.
+    Linger(usize),
     Done,
 }
 
@@ -515,7 +515,6 @@ impl Driver {
         if self.timer.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let mut lingered = 0_usize;
         while let Phase::Closing(closing, _) = &mut self.phase {
             *closing = match closing {
                 Closing::Flush => {
@@ -532,16 +531,15 @@ impl Driver {
                     }
                 }
                 Closing::Shutdown => match ready!(self.records.poll_shutdown(cx)) {
-                    Ok(()) => Closing::Linger,
+                    Ok(()) => Closing::Linger(0),
                     Err(_) => Closing::Done,
                 },
-                Closing::Linger => {
+                Closing::Linger(lingered) => {
                     self.slab.clear();
                     self.slab.reserve(READ_SMALL);
                     match ready!(self.records.poll_read(cx, &mut self.slab)) {
-                        Ok(count) if count > 0 && lingered < LINGER_BYTES => {
-                            lingered = lingered.saturating_add(count);
-                            Closing::Linger
+                        Ok(count) if count > 0 && *lingered < LINGER_BYTES => {
+                            Closing::Linger(lingered.saturating_add(count))
                         }
                         _ => Closing::Done,
                     }
