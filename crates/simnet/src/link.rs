@@ -213,6 +213,19 @@ impl Link {
         planned.chain(arrival).min()
     }
 
+    /// Bytes taken since the start, and how many of them have not arrived by `now`: what a kernel knows of them.
+    pub fn traffic(&self, now: Instant) -> (u64, u64) {
+        let stands = self.state == State::Gone || self.stalled_until.is_some_and(|until| until > now);
+        let arrived = self.on_the_way.iter().take_while(|(at, _)| !stands && *at <= now);
+        let arrived: usize = arrived.map(|(_, piece)| piece.len()).sum();
+        (self.taken, self.held.saturating_sub(arrived) as u64)
+    }
+
+    /// Time a byte travels, without jitter.
+    pub const fn delay(&self) -> Duration {
+        self.plan.delay
+    }
+
     /// The faults that have struck so far, with what set them off.
     pub fn fired(&self) -> &[(Trigger, Fault)] {
         &self.fired
@@ -332,6 +345,17 @@ mod tests {
         link.send(start, Bytes::from_static(b"abcdef"));
         assert_eq!(drain(&mut link, start + Duration::from_secs(9)), (Vec::new(), None));
         assert_eq!((link.poll_timeout(), link.room()), (None, 4));
+        assert_eq!(link.traffic(start + Duration::from_secs(9)), (6, 6), "nobody acknowledges them");
+    }
+
+    #[test]
+    fn bytes_are_acknowledged_when_they_arrive_whether_or_not_anybody_reads() {
+        let start = Instant::now();
+        let mut link = Link::new(Plan::default(), Rng::new(1));
+        link.send(start, Bytes::from_static(b"abcdef"));
+        assert_eq!(link.traffic(start), (6, 6));
+        assert_eq!(link.traffic(start + link.delay()), (6, 0));
+        assert!(link.room() < Plan::default().capacity, "they still take up room");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Two sessions and the transport between them.
+//! Two sessions and the transport between them, moved as a driver moves them: write, read, look at the path, timers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use framing::remux2::{Code, Header};
-use remux::session::{Batch, Session, StreamId};
+use remux::session::{Batch, PathInfo, Session, StreamId};
 use remux::{Budget, ConnectionError, Role, SessionConfig, Wire};
 use simnet::{Arrival, Duplex, Fault, Link, Plan, Rng, Trigger};
 
@@ -14,10 +14,10 @@ use super::Kind;
 
 /// What became of a connection's transport.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// Nothing that could end a flow early.
     Fine,
-    /// It was cut, swallowed, drained or closed: flows on it may end early.
+    /// It was cut, swallowed, drained past the limit or closed: flows on it may end early.
     Cut,
     /// One end sends nonsense: nothing on it can be trusted.
     Hostile,
@@ -25,138 +25,199 @@ pub enum Fate {
 
 /// Which end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Half {
+pub(crate) enum Half {
     /// The end that dialled.
     Client,
     /// The end that accepted.
     Server,
 }
 
+impl Half {
+    /// The far end.
+    pub(crate) const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
 /// One end of a connection: a session and what a driver keeps.
-pub struct End {
-    pub session: Session,
+pub(crate) struct End {
+    pub(crate) session: Session,
     batch: Batch,
     input: BytesMut,
+    /// The session stopped reading, with bytes left in `input`.
+    paused: bool,
     /// Why it ended, once the session said so.
-    pub over: Option<ConnectionError>,
+    pub(crate) over: Option<ConnectionError>,
     /// It has sent its last byte.
     closed: bool,
     /// The flows on it.
-    pub flows: BTreeMap<StreamId, usize>,
+    pub(crate) flows: BTreeMap<StreamId, usize>,
+    /// Streams that are not over on the wire.
+    pub(crate) running: BTreeSet<StreamId>,
+    /// Since when there are such.
+    busy_since: Option<Instant>,
+    /// The peer may be gone, as the session says.
+    pub(crate) suspect: bool,
+    /// A byte came from the peer since the last round.
+    pub(crate) heard: bool,
+    /// Since when bytes wait for the transport and none of them moved.
+    waits_since: Option<Instant>,
+    looked: Option<Instant>,
 }
 
 impl End {
-    fn new(role: Role, wire: Wire, seed: u64, budget: &Arc<Budget>, now: Instant) -> Self {
-        let config = SessionConfig { seed, ..SessionConfig::default() };
+    fn new(role: Role, wire: Wire, config: SessionConfig, budget: &Arc<Budget>, now: Instant) -> Self {
         Self {
             session: Session::new(role, wire, config, budget.clone(), now),
             batch: Batch::new(),
             input: BytesMut::new(),
+            paused: false,
             over: None,
             closed: false,
             flows: BTreeMap::new(),
+            running: BTreeSet::new(),
+            busy_since: None,
+            suspect: false,
+            heard: false,
+            waits_since: None,
+            looked: None,
         }
     }
 
     fn read(&mut self, now: Instant, from: &mut Link) -> bool {
         let mut busy = false;
         while self.session.closed().is_none() && self.session.wants_read() {
-            if !self.input.is_empty() {
+            // What an earlier call left because a queue was full comes before anything new.
+            if std::mem::take(&mut self.paused) && !self.input.is_empty() {
                 let before = self.input.len();
                 // The session says the same in an event.
                 let _ = self.session.handle_data(now, &mut self.input);
-                if self.input.len() != before {
-                    busy = true;
-                    continue;
-                }
+                self.paused = !self.session.wants_read();
+                busy |= self.input.len() != before;
+                continue;
             }
             match from.receive(now, 16 << 10) {
                 Some(Arrival::Data(bytes)) => {
                     busy = true;
+                    self.heard = true;
                     self.input.extend_from_slice(&bytes);
                     let _ = self.session.handle_data(now, &mut self.input);
+                    self.paused = !self.session.wants_read();
                 }
                 Some(Arrival::End) => {
                     self.session.handle_closed(now, ConnectionError::Closed);
                     return true;
                 }
-                Some(Arrival::Cut) => {
-                    let text = "cut".into();
-                    self.session.handle_closed(
-                        now,
-                        ConnectionError::Io { kind: std::io::ErrorKind::ConnectionReset, text },
-                    );
-                    return true;
-                }
+                Some(Arrival::Cut) => return self.lose(now),
                 None => break,
             }
         }
         // A broken transport is known at once, whether or not anybody reads.
         if from.is_cut() && self.session.closed().is_none() {
-            let text = "cut".into();
-            self.session
-                .handle_closed(now, ConnectionError::Io { kind: std::io::ErrorKind::ConnectionReset, text });
-            return true;
+            return self.lose(now);
         }
         busy
     }
 
-    fn write(&mut self, now: Instant, to: &mut Link) -> bool {
+    fn lose(&mut self, now: Instant) -> bool {
+        let kind = std::io::ErrorKind::ConnectionReset;
+        self.session.handle_closed(now, ConnectionError::Io { kind, text: "cut".into() });
+        true
+    }
+
+    /// Whether anything happened, or what the session must not do.
+    fn write(&mut self, now: Instant, to: &mut Link) -> Result<bool, &'static str> {
         let mut busy = false;
-        loop {
-            let room = to.room();
-            if self.closed || room == 0 {
-                return busy;
-            }
+        // There is nobody to say anything to.
+        let lost = self.session.closed().is_some_and(|cause| {
+            use ConnectionError::{Dead, Io, Stalled};
+            matches!(cause, Dead { .. } | Stalled { .. } | Io { .. })
+        });
+        while !self.closed && !lost {
             if self.batch.is_empty() {
+                let wanted = self.session.wants_transmit();
                 self.session.poll_transmit(now, &mut self.batch);
+                if !wanted && !self.batch.is_empty() {
+                    return Err("it had bytes to send and said that it had none");
+                }
             }
             if self.batch.is_empty() {
                 break;
             }
-            let bytes = self.batch.copy_to_bytes(room.min(self.batch.len()));
-            to.send(now, bytes);
+            let n = to.room().min(self.batch.len());
+            if n == 0 {
+                self.waits_since.get_or_insert(now);
+                return Ok(busy);
+            }
+            to.send(now, self.batch.copy_to_bytes(n));
             self.session.handle_written(now, self.batch.len());
+            self.waits_since = None;
             busy = true;
         }
-        if self.session.closed().is_some() {
+        if self.session.closed().is_some() && !self.closed {
             self.closed = true;
+            self.batch.clear();
             to.finish(now);
             busy = true;
         }
-        busy
+        Ok(busy)
+    }
+
+    fn is_alive(&self) -> bool {
+        self.session.closed().is_none()
     }
 }
 
+/// How the path under a connection looks to the kernel.
+struct Path {
+    grows: bool,
+    delivery_rate: u64,
+    cwnd: u64,
+}
+
 /// A connection with its transport.
-pub struct Conn {
-    pub client: End,
-    pub server: End,
+pub(crate) struct Conn {
+    pub(crate) client: End,
+    pub(crate) server: End,
     link: Duplex,
-    pub dial_done: Instant,
-    pub dial_fails: bool,
+    pub(crate) dial_done: Instant,
+    pub(crate) dial_fails: bool,
     /// When the dial was done.
-    pub dialled: Option<Instant>,
+    pub(crate) dialled: Option<Instant>,
     /// Streams it was given.
-    pub used: u32,
-    pub fate: Fate,
+    pub(crate) used: u32,
+    /// Streams it may be given, as the server said.
+    pub(crate) most_uses: u32,
+    /// The server takes no more streams on it.
+    pub(crate) refuses: bool,
+    pub(crate) fate: Fate,
     /// The pool knows that it is over.
-    pub reported: bool,
+    pub(crate) reported: bool,
+    /// A promise it broke.
+    pub(crate) fault: Option<String>,
+    path: Option<Path>,
     drain_at: Option<Instant>,
+    drained_at: Option<Instant>,
     hostile: Option<(Half, Instant, Rng)>,
     hostile_struck: bool,
+    path_grew: bool,
     /// The kernel gives a swallowing path up, or a hostile peer goes away, at this time.
     kernel_gives_up: Option<Instant>,
+    gave_up: bool,
     wire: Wire,
 }
 
 impl Conn {
     /// A dial begins; faults are drawn among the wanted.
-    pub fn dial(
+    pub(crate) fn dial(
         now: Instant,
         start: Instant,
         wire: Wire,
         wanted: &BTreeSet<Kind>,
+        configs: &[SessionConfig; 2],
         budgets: &[Arc<Budget>; 2],
         rng: &mut Rng,
     ) -> Self {
@@ -173,8 +234,8 @@ impl Conn {
         let mut hit = |kind: Kind| wanted.contains(&kind) && rng.one_in(2);
         let (cut_byte, cut_time, hole, stall) =
             (hit(Kind::CutAtByte), hit(Kind::CutInTime), hit(Kind::BlackHole), hit(Kind::Stall));
-        let (dial_fails, hostile, drains) =
-            (hit(Kind::DialFailure), hit(Kind::HostilePeer), hit(Kind::ServerDrain));
+        let (dial_fails, hostile, drains, grows) =
+            (hit(Kind::DialFailure), hit(Kind::HostilePeer), hit(Kind::ServerDrain), hit(Kind::PathGrows));
         let since = now.max(start);
         let soon = |rng: &mut Rng, most: u64| since + Duration::from_millis(rng.between(0, most));
         let mut strike = |rng: &mut Rng, trigger, fault| {
@@ -204,26 +265,39 @@ impl Conn {
             let half = if rng.one_in(2) { Half::Client } else { Half::Server };
             (half, soon(rng, 1_000), rng.fork())
         });
+        let path = (grows || rng.one_in(3)).then(|| Path {
+            grows,
+            delivery_rate: rng.between(10_000, 500_000_000),
+            cwnd: rng.between(10_000, 1_000_000),
+        });
+        let [client, server] = [0, 1].map(|at| SessionConfig { seed: rng.bits(), ..configs[at].clone() });
         Self {
-            client: End::new(Role::Client, wire, rng.bits(), &budgets[0], now),
-            server: End::new(Role::Server, wire, rng.bits(), &budgets[1], now),
+            client: End::new(Role::Client, wire, client, &budgets[0], now),
+            server: End::new(Role::Server, wire, server, &budgets[1], now),
             link: Duplex::new(ab, ba, &mut link_rng),
             dial_done: now + Duration::from_millis(rng.between(0, 200)),
             dial_fails,
             dialled: None,
             used: 0,
+            most_uses: u32::MAX,
+            refuses: false,
             fate: Fate::Fine,
             reported: false,
+            fault: None,
+            path,
             drain_at,
+            drained_at: None,
             hostile,
             hostile_struck: false,
+            path_grew: false,
             kernel_gives_up: None,
+            gave_up: false,
             wire,
         }
     }
 
     /// One of the ends.
-    pub fn end(&mut self, half: Half) -> &mut End {
+    pub(crate) fn end(&mut self, half: Half) -> &mut End {
         match half {
             Half::Client => &mut self.client,
             Half::Server => &mut self.server,
@@ -231,57 +305,143 @@ impl Conn {
     }
 
     /// From now on flows on it may end early.
-    pub fn taint(&mut self, fate: Fate) {
+    pub(crate) fn taint(&mut self, fate: Fate) {
         if self.fate != Fate::Hostile {
             self.fate = fate;
         }
     }
 
     /// Bytes move, timers fire; whether anything happened.
-    pub fn pump(&mut self, now: Instant) -> bool {
-        let mut busy = false;
-        if self.drain_at.is_some_and(|at| at <= now) {
-            self.drain_at = None;
-            let limit = Duration::from_secs(5);
-            self.server.session.drain(now, Code::DRAIN, limit);
-            self.taint(Fate::Cut);
-            busy = true;
-        }
-        busy |= self.misbehave(now);
-        if self.kernel_gives_up.is_some_and(|at| at <= now) && !self.link.ab.is_cut() {
+    pub(crate) fn pump(&mut self, now: Instant) -> bool {
+        let mut busy = self.drain(now) | self.misbehave(now);
+        if self.kernel_gives_up.take_if(|at| *at <= now).is_some() {
+            self.check_found(now);
+            self.gave_up = true;
             self.link.ab.cut();
             self.link.ba.cut();
             busy = true;
         }
-        for end in [&mut self.client, &mut self.server] {
-            if end.session.poll_timeout().is_some_and(|(at, _)| at <= now) {
-                end.session.handle_timeout(now);
-                busy = true;
+        let ends = [(&mut self.client, &mut self.link.ab), (&mut self.server, &mut self.link.ba)];
+        for (end, link) in ends {
+            match end.write(now, link) {
+                Ok(more) => busy |= more,
+                Err(what) => self.fault = Some(what.into()),
             }
         }
-        busy |= self.client.write(now, &mut self.link.ab);
-        busy |= self.server.write(now, &mut self.link.ba);
         self.link.settle();
         busy |= self.client.read(now, &mut self.link.ba);
         busy |= self.server.read(now, &mut self.link.ab);
         self.link.settle();
+        self.look(now);
+        for end in [&mut self.client, &mut self.server] {
+            if end.session.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                end.session.handle_timeout(now);
+                busy = true;
+                if end.session.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                    end.session.handle_timeout(now);
+                    let again = end.session.poll_timeout().filter(|(at, _)| *at <= now);
+                    self.fault = again.map(|(_, why)| format!("the deadline for {why} does not go away"));
+                }
+            }
+            end.busy_since = (!end.running.is_empty()).then(|| end.busy_since.unwrap_or(now));
+        }
+        self.judge(now);
+        busy
+    }
+
+    /// The server tells the connection to end.
+    fn drain(&mut self, now: Instant) -> bool {
+        // The classic wire can't say so, and a drained server's silence about new streams is their end.
+        let limit = DRAIN_LIMIT;
+        if self.drained_at.is_some_and(|at| at + limit <= now) {
+            self.taint(Fate::Cut);
+        }
+        if self.drain_at.is_none_or(|at| at > now) {
+            return false;
+        }
+        self.drain_at = None;
+        if self.server.is_alive() {
+            self.drained_at = Some(now);
+            self.server.session.drain(now, Code::DRAIN, limit);
+            if self.wire == Wire::Classic {
+                self.taint(Fate::Cut);
+            }
+        }
+        true
+    }
+
+    /// What the kernel knows about the path, ten times a second.
+    fn look(&mut self, now: Instant) {
+        let (Some(path), Some(dialled)) = (&self.path, self.dialled) else { return };
+        let base = self.link.ab.delay() + self.link.ba.delay();
+        let grown = if path.grows { (now - dialled) / 20 } else { Duration::ZERO };
+        for (end, link) in [(&mut self.client, &self.link.ab), (&mut self.server, &self.link.ba)] {
+            if end.looked.is_some_and(|at| now - at < LOOK_EVERY) || !end.is_alive() {
+                continue;
+            }
+            end.looked = Some(now);
+            let (taken, unacked) = link.traffic(now);
+            self.path_grew |= grown > Duration::from_millis(10);
+            let info = PathInfo {
+                rtt: base + grown.min(Duration::from_secs(2)),
+                min_rtt: base,
+                delivery_rate: path.delivery_rate,
+                cwnd: path.cwnd,
+                unacked,
+                bytes_acked: taken - unacked,
+                notsent: 0,
+                ca_loss: false,
+            };
+            end.session.handle_path(now, info);
+        }
+    }
+
+    /// Nothing ends without a reason, and what has a reason to end does.
+    fn judge(&mut self, now: Instant) {
         let worst = self.link.fired().find(|(_, fault)| !matches!(fault, Fault::Stall(_)));
         if let Some((_, fault)) = worst {
             self.taint(Fate::Cut);
-            if fault == Fault::Vanish && self.kernel_gives_up.is_none() {
-                // The classic wire asks nobody: there the kernel's time-out is the end of it.
-                let patience = if self.wire == Wire::Classic { 30 } else { 60 };
-                self.kernel_gives_up = Some(now + Duration::from_secs(patience));
+            if fault == Fault::Vanish && self.kernel_gives_up.is_none() && !self.gave_up {
+                self.kernel_gives_up = Some(now + KERNEL_PATIENCE);
             }
         }
-        // An end that is over takes its transport along, as a closed socket does.
-        let ended = [&self.client, &self.server]
-            .iter()
-            .any(|end| end.session.closed().is_some_and(|cause| !cause.is_orderly()));
-        if ended {
+        // The classic wire can't tell a refusal from an end either.
+        if self.wire == Wire::Classic && self.server.session.stats().refused > 0 {
             self.taint(Fate::Cut);
         }
-        busy
+        let stood = self.link.fired().any(|(_, fault)| matches!(fault, Fault::Stall(_)));
+        for (end, role) in [(&self.client, "client"), (&self.server, "server")] {
+            // An end that is over takes its transport along, as a closed socket does.
+            if let Some(cause) = end.session.closed().filter(|cause| !cause.is_orderly()) {
+                let excused = stood && matches!(cause, ConnectionError::Dead { .. });
+                if self.fate == Fate::Fine && !excused {
+                    self.fault = Some(format!("the {role} ended a connection without a fault: {cause}"));
+                }
+                self.fate = if self.fate == Fate::Hostile { Fate::Hostile } else { Fate::Cut };
+            }
+            if end.is_alive() && end.waits_since.is_some_and(|since| now - since > STALL + SECOND) {
+                self.fault = Some(format!("the {role} does not notice that its bytes go nowhere"));
+            }
+        }
+        let patient = DRAIN_LIMIT + 15 * SECOND;
+        if worst.is_none()
+            && self.fate != Fate::Hostile
+            && self.server.is_alive()
+            && self.drained_at.is_some_and(|at| now - at > patient)
+        {
+            self.fault = Some("a drained connection goes on past its limit".into());
+        }
+    }
+
+    /// A peer that answers nothing is found before the kernel finds it.
+    fn check_found(&mut self, now: Instant) {
+        let late = |end: &End| end.is_alive() && end.busy_since.is_some_and(|at| now - at > 45 * SECOND);
+        if self.wire == Wire::Remux2
+            && self.fate != Fate::Hostile
+            && (late(&self.client) || late(&self.server))
+        {
+            self.fault = Some("a peer that is gone was not found".into());
+        }
     }
 
     /// A hostile end puts nonsense between its frames.
@@ -304,12 +464,14 @@ impl Conn {
         self.fate = Fate::Hostile;
         self.hostile_struck = true;
         // It may have made any request and any answer go astray; it doesn't stay for ever.
-        self.kernel_gives_up.get_or_insert(now + Duration::from_secs(60));
+        if !self.gave_up {
+            self.kernel_gives_up.get_or_insert(now + KERNEL_PATIENCE);
+        }
         true
     }
 
     /// The kinds of faults that have struck its transport.
-    pub fn struck(&self) -> Vec<Kind> {
+    pub(crate) fn struck(&self) -> Vec<Kind> {
         let mut kinds: Vec<Kind> = self
             .link
             .fired()
@@ -323,25 +485,30 @@ impl Conn {
         if self.hostile_struck {
             kinds.push(Kind::HostilePeer);
         }
+        if self.path_grew {
+            kinds.push(Kind::PathGrows);
+        }
         kinds
     }
 
     /// Both ends know that it is over.
-    pub fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.client.over.is_some() && self.server.over.is_some()
     }
 
-    /// Nothing on it needs time to pass.
-    pub fn is_idle(&self) -> bool {
-        self.is_over() || self.client.session.streams() == 0 && self.server.session.streams() == 0
+    /// What it holds although every stream has been let go of.
+    pub(crate) fn left(&self) -> Option<String> {
+        let ends = [&self.client, &self.server].map(|end| (end.session.streams(), end.session.charged()));
+        let clean = ends.iter().all(|left| *left == (0, (0, 0))) || self.fate == Fate::Hostile;
+        (!clean).then(|| format!("streams, or memory, are left at client or server: {ends:?}"))
     }
 
     /// When something happens on it next.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         if self.dialled.is_none() {
             return Some(self.dial_done);
         }
-        let sessions = [&self.client, &self.server].into_iter().filter(|end| end.session.closed().is_none());
+        let sessions = [&self.client, &self.server].into_iter().filter(|end| end.is_alive());
         let timers = sessions.filter_map(|end| end.session.poll_timeout()).map(|(at, _)| at);
         let hostile = self
             .hostile
@@ -349,8 +516,7 @@ impl Conn {
             .map(|(_, at, _)| *at)
             .filter(|_| !self.client.closed && !self.server.closed);
         let links = [(&self.client, &self.link.ba), (&self.server, &self.link.ab)];
-        let arrivals =
-            links.into_iter().filter(|(end, _)| end.session.closed().is_none() && end.session.wants_read());
+        let arrivals = links.into_iter().filter(|(end, _)| end.is_alive() && end.session.wants_read());
         let arrivals = arrivals.filter_map(|(_, link)| link.poll_timeout());
         timers.chain(arrivals).chain(self.drain_at).chain(hostile).chain(self.kernel_gives_up).min()
     }
@@ -377,3 +543,12 @@ fn nonsense(wire: Wire, rng: &mut Rng) -> Bytes {
     }
     out.into()
 }
+
+const SECOND: Duration = Duration::from_secs(1);
+/// How long the server's drains last at most.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+/// Both ends' bound on writing nothing.
+const STALL: Duration = Duration::from_secs(30);
+/// After this the kernel gives up a path that swallows everything; the sessions have to be faster.
+const KERNEL_PATIENCE: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(100);

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use framing::{Host, Target};
 use remux::Wire;
+use remux::session::Open;
 use simnet::Rng;
 
 use super::conn::Half;
@@ -12,41 +14,54 @@ use super::{Kind, Place};
 
 /// A request from its plan to its end.
 #[derive(Debug)]
-pub struct Flow {
+pub(crate) struct Flow {
+    index: usize,
     begins: Duration,
-    pub client: Side,
-    pub server: Side,
-    /// The pool was asked for a connection.
-    pub asked: bool,
-    /// It never got one, or was refused.
-    pub refused: bool,
+    /// Whose request it is.
+    pub(crate) opener: Half,
+    pub(crate) client: Side,
+    pub(crate) server: Side,
+    /// What the acceptor is to see of it.
+    pub(crate) priority: u8,
+    pub(crate) wants_opened: bool,
+    /// Answers to the request that came.
+    pub(crate) opened: usize,
+    /// When the pool was asked for a connection.
+    pub(crate) asked: Option<Instant>,
+    /// It was refused once, and asked for again.
+    pub(crate) retried: bool,
+    /// It never got a stream, and why.
+    pub(crate) refused: Option<String>,
     /// Its connection was struck: it may end early.
-    pub tainted: bool,
+    pub(crate) tainted: bool,
 }
 
 /// One end of a flow.
 #[derive(Debug)]
-pub struct Side {
+pub(crate) struct Side {
     key: u64,
     other_key: u64,
     /// Bytes it will send.
-    pub planned: usize,
-    pub sent: usize,
+    pub(crate) planned: usize,
+    pub(crate) sent: usize,
     first: usize,
     chunk: usize,
     /// It sends only after the other side's end of input.
     answers: bool,
     reads: Reads,
     next_read: Option<Instant>,
-    pub reset_at: Option<usize>,
-    pub stream: Place,
-    pub received: usize,
-    pub finished: bool,
-    pub fin: bool,
-    pub reset: bool,
-    pub failed: Option<String>,
+    pub(crate) reset_at: Option<usize>,
+    pub(crate) stream: Place,
+    /// It was told to wait: it does nothing until the session says that something changed.
+    pub(crate) waits_to_read: bool,
+    pub(crate) waits_to_write: bool,
+    pub(crate) received: usize,
+    pub(crate) finished: bool,
+    pub(crate) fin: bool,
+    pub(crate) reset: bool,
+    pub(crate) failed: Option<String>,
     /// It has let go of its stream.
-    pub released: bool,
+    pub(crate) released: bool,
 }
 
 /// How a side reads.
@@ -61,90 +76,101 @@ enum Reads {
 
 impl Flow {
     /// Draws a flow.
-    pub fn plan(index: usize, wire: Wire, wanted: &BTreeSet<Kind>, rng: &mut Rng) -> Self {
-        let mut sides = [Half::Client, Half::Server].map(|half| {
-            let most = if rng.one_in(30) { 1 << 20 } else { 40_000 };
-            let planned = if rng.one_in(10) { 0 } else { rng.log_size(most) };
-            let own = if half == Half::Client { Kind::ClientReset } else { Kind::ServerReset };
-            let reads = if wanted.contains(&Kind::SlowReader) && rng.one_in(3) {
-                Reads::Slow(Duration::from_millis(rng.between(1, 40)))
-            } else if wanted.contains(&Kind::StoppedReader) && rng.one_in(3) {
-                Reads::Stops(Duration::from_millis(rng.between(100, 8_000)))
-            } else {
-                Reads::Fast
-            };
-            Side {
-                key: 0,
-                other_key: 0,
-                planned,
-                sent: 0,
-                first: if half == Half::Client && rng.one_in(2) {
-                    rng.size(0, planned.min(16_000))
-                } else {
-                    0
-                },
-                chunk: rng.size(1, 40_000),
-                answers: false,
-                reads,
-                next_read: None,
-                reset_at: (wanted.contains(&own) && rng.one_in(3)).then(|| rng.size(0, planned)),
-                stream: None,
-                received: 0,
-                finished: false,
-                fin: false,
-                reset: false,
-                failed: None,
-                released: false,
-            }
-        });
+    pub(crate) fn plan(index: usize, wire: Wire, wanted: &BTreeSet<Kind>, rng: &mut Rng) -> Self {
+        let remux2 = wire == Wire::Remux2;
+        let reversed = remux2 && wanted.contains(&Kind::ServerStream) && rng.one_in(3);
+        let opener = if reversed { Half::Server } else { Half::Client };
+        let mut sides =
+            [Half::Client, Half::Server].map(|half| Side::plan(half, half == opener, wanted, rng));
         let keys = [0, 1].map(|half| (index as u64 * 2 + half).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         for half in 0..2 {
             sides[half].key = keys[half];
             sides[half].other_key = keys[1 - half];
         }
-        let [client, mut server] = sides;
-        server.answers = wire == Wire::Remux2 && rng.one_in(4);
-        let begins = Duration::from_millis(rng.between(0, 3_000));
-        Self { begins, client, server, asked: false, refused: false, tainted: false }
+        let [client, server] = sides;
+        let mut flow = Self {
+            index,
+            begins: Duration::from_millis(rng.between(0, 3_000)),
+            opener,
+            client,
+            server,
+            priority: if remux2 { rng.bits().to_le_bytes()[0] & 0x0F } else { 3 },
+            wants_opened: remux2 && rng.one_in(4),
+            opened: 0,
+            asked: None,
+            retried: false,
+            refused: None,
+            tainted: false,
+        };
+        flow.side(opener.other()).answers = remux2 && rng.one_in(4);
+        flow
     }
 
     /// One of the sides.
-    pub fn side(&mut self, half: Half) -> &mut Side {
+    pub(crate) fn side(&mut self, half: Half) -> &mut Side {
         match half {
             Half::Client => &mut self.client,
             Half::Server => &mut self.server,
         }
     }
 
-    /// It is time to ask the pool.
-    pub fn wants_start(&self, now: Instant, start: Instant) -> bool {
-        !self.asked && start + self.begins <= now
+    /// One of the sides, to look at.
+    pub(crate) const fn view(&self, half: Half) -> &Side {
+        match half {
+            Half::Client => &self.client,
+            Half::Server => &self.server,
+        }
+    }
+
+    /// It is time to ask for a stream.
+    pub(crate) fn wants_start(&self, now: Instant, start: Instant) -> bool {
+        self.asked.is_none() && start + self.begins <= now
+    }
+
+    /// The request, with its first bytes, and whether it is all there is to send.
+    pub(crate) fn request(&mut self, wire: Wire) -> (Open, bool) {
+        let (priority, want_opened) = (self.priority, self.wants_opened);
+        let port = u16::try_from(self.index + 1).unwrap();
+        let target = Target::new(Host::V4([192, 0, 2, 1].into()), port);
+        let side = self.side(self.opener);
+        let first = side.take_first();
+        let fin = wire == Wire::Remux2 && side.wants_finish();
+        (Open { first, fin, priority, want_opened, ..Open::connect(target) }, fin)
     }
 
     /// It gets no stream.
-    pub fn refuse(&mut self) {
-        self.refused = true;
+    pub(crate) fn refuse(&mut self, why: String) {
+        self.refused = Some(why);
+    }
+
+    /// The stream was refused before anything was done with it: everything from the start again.
+    pub(crate) fn begin_again(&mut self) {
+        self.retried = true;
+        let side = self.side(self.opener);
+        (side.sent, side.finished, side.failed, side.stream) = (0, false, None, None);
+        (side.waits_to_read, side.waits_to_write) = (false, false);
     }
 
     /// A side was planned to reset.
-    pub fn reset_is_planned(&self) -> Option<usize> {
+    pub(crate) fn reset_is_planned(&self) -> Option<usize> {
         self.client.reset_at.or(self.server.reset_at)
     }
 
     /// Its bytes may come from somebody else.
-    pub fn hostile(&self) -> bool {
-        self.tainted && self.client.stream.is_some() && self.server.stream.is_none()
+    pub(crate) fn hostile(&self) -> bool {
+        let (opener, acceptor) = (self.view(self.opener), self.view(self.opener.other()));
+        self.tainted && opener.stream.is_some() && acceptor.stream.is_none()
     }
 
     /// Both sides are done with it.
-    pub fn is_over(&self) -> bool {
-        let client = self.refused || self.client.released;
-        client && (self.server.stream.is_none() || self.server.released)
+    pub(crate) fn is_over(&self) -> bool {
+        let (opener, acceptor) = (self.view(self.opener), self.view(self.opener.other()));
+        (self.refused.is_some() || opener.released) && (acceptor.stream.is_none() || acceptor.released)
     }
 
     /// When it wants to do something next.
-    pub fn poll_timeout(&self, now: Instant, start: Instant) -> Option<Instant> {
-        if !self.asked {
+    pub(crate) fn poll_timeout(&self, now: Instant, start: Instant) -> Option<Instant> {
+        if self.asked.is_none() {
             return Some(start + self.begins);
         }
         let waits =
@@ -154,45 +180,81 @@ impl Flow {
 }
 
 impl Side {
+    fn plan(half: Half, opens: bool, wanted: &BTreeSet<Kind>, rng: &mut Rng) -> Self {
+        let most = if rng.one_in(30) { 1 << 20 } else { 40_000 };
+        let planned = if rng.one_in(10) { 0 } else { rng.log_size(most) };
+        let own = if half == Half::Client { Kind::ClientReset } else { Kind::ServerReset };
+        let reads = if wanted.contains(&Kind::SlowReader) && rng.one_in(3) {
+            Reads::Slow(Duration::from_millis(rng.between(1, 40)))
+        } else if wanted.contains(&Kind::StoppedReader) && rng.one_in(3) {
+            Reads::Stops(Duration::from_millis(rng.between(100, 8_000)))
+        } else {
+            Reads::Fast
+        };
+        Self {
+            key: 0,
+            other_key: 0,
+            planned,
+            sent: 0,
+            first: if opens && rng.one_in(2) { rng.size(0, planned.min(16_000)) } else { 0 },
+            chunk: rng.size(1, 40_000),
+            answers: false,
+            reads,
+            next_read: None,
+            reset_at: (wanted.contains(&own) && rng.one_in(3)).then(|| rng.size(0, planned)),
+            stream: None,
+            waits_to_read: false,
+            waits_to_write: false,
+            received: 0,
+            finished: false,
+            fin: false,
+            reset: false,
+            failed: None,
+            released: false,
+        }
+    }
+
     /// The bytes that travel with the request.
-    pub fn take_first(&mut self) -> Bytes {
+    fn take_first(&mut self) -> Bytes {
         self.sent = self.first;
-        self.bytes(0, self.first)
+        pattern(self.key, 0, self.first)
     }
 
     /// Everything was given to the stream.
-    pub fn wants_finish(&self) -> bool {
+    pub(crate) fn wants_finish(&self) -> bool {
         self.sent >= self.planned && self.reset_at.is_none()
     }
 
-    /// It need not wait for the other side's end.
-    pub fn may_write(&self) -> bool {
+    /// It need not wait for the other side's end, nor for room.
+    pub(crate) fn may_write(&self) -> bool {
         !self.answers || self.fin || self.failed.is_some() || self.reset_at.is_some()
     }
 
+    /// It has more to send.
+    pub(crate) fn has_more(&self) -> bool {
+        self.sent < self.reset_at.unwrap_or(self.planned)
+    }
+
     /// The next bytes to send.
-    pub fn next_chunk(&mut self, room: usize) -> Option<Bytes> {
+    pub(crate) fn next_chunk(&mut self, room: usize) -> Bytes {
         let most = self.reset_at.unwrap_or(self.planned);
         let length = room.min(self.chunk).min(most.saturating_sub(self.sent));
-        if length == 0 {
-            return None;
-        }
-        let chunk = self.bytes(self.sent, length);
+        let chunk = pattern(self.key, self.sent, length);
         self.sent += length;
-        Some(chunk)
+        chunk
     }
 
     /// It reads now.
-    pub fn may_read(&self, now: Instant) -> bool {
-        self.next_read.is_none_or(|at| at <= now)
+    pub(crate) fn may_read(&self, now: Instant) -> bool {
+        !self.waits_to_read && self.next_read.is_none_or(|at| at <= now)
     }
 
     /// Compares what came with what the other side sends; what is wrong with it.
-    pub fn receive(&mut self, bytes: &[u8]) -> Option<String> {
-        for (offset, byte) in (self.received..).zip(bytes) {
-            if *byte != pattern(self.other_key, offset) {
-                return Some(format!("byte {offset} is not the one that was sent there"));
-            }
+    pub(crate) fn receive(&mut self, bytes: &[u8]) -> Option<String> {
+        let expected = pattern(self.other_key, self.received, bytes.len());
+        if expected != bytes {
+            let same = expected.iter().zip(bytes).take_while(|(one, other)| one == other).count();
+            return Some(format!("byte {} is not the one that was sent there", self.received + same));
         }
         if self.fin {
             return Some("bytes after the end".into());
@@ -202,7 +264,7 @@ impl Side {
     }
 
     /// Decides on the next read; the kind of slowness that struck.
-    pub fn after_read(&mut self, now: Instant) -> Option<Kind> {
+    pub(crate) fn after_read(&mut self, now: Instant) -> Option<Kind> {
         match self.reads {
             Reads::Fast => None,
             Reads::Slow(pause) => {
@@ -218,17 +280,19 @@ impl Side {
     }
 
     /// Nothing more will come or go; on the classic wire one end is the end of both directions.
-    pub fn is_done(&self, classic: bool) -> bool {
+    pub(crate) fn is_done(&self, classic: bool) -> bool {
         self.reset || self.failed.is_some() || self.fin && (self.finished || classic)
-    }
-
-    fn bytes(&self, from: usize, length: usize) -> Bytes {
-        (from..from + length).map(|offset| pattern(self.key, offset)).collect()
     }
 }
 
-/// The byte at an offset of one direction of one flow.
-fn pattern(key: u64, offset: usize) -> u8 {
-    let word = (key ^ (offset as u64 >> 3)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    (word >> 29).to_le_bytes()[offset & 3]
+/// The bytes from an offset on of one direction of one flow.
+fn pattern(key: u64, from: usize, length: usize) -> Bytes {
+    let mut out = BytesMut::with_capacity(length + 16);
+    let mut word = from as u64 >> 3;
+    while out.len() < length + 8 {
+        let mixed = (key ^ word).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        out.extend_from_slice(&(mixed ^ (mixed >> 29)).to_le_bytes());
+        word += 1;
+    }
+    out.freeze().slice(from & 7..(from & 7) + length)
 }

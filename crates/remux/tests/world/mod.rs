@@ -2,67 +2,27 @@
 
 mod conn;
 mod flow;
+mod judge;
+mod kind;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use framing::{Host, Target};
-use remux::pool::{self, Action, Pool, Proof, Ticket, Waiter};
+use framing::remux2::{Code, Opened};
+
+use remux::pool::{self, Action, CloseReason, Pool, Proof, RequestError, Ticket, Waiter};
 use remux::session::{Event, Open, Recv, StreamId};
-use remux::{Budget, Wire};
+use remux::{Budget, ClassicConfig, ConnectionError, Pressure, SendConfig, SessionConfig, StreamError, Wire};
 use simnet::Rng;
 
 use conn::{Conn, Fate, Half};
 use flow::Flow;
-
-/// A kind of fault, counted when it struck.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Kind {
-    /// A transport broke at a byte.
-    CutAtByte,
-    /// A transport broke at an instant.
-    CutInTime,
-    /// A transport swallowed everything from some point on.
-    BlackHole,
-    /// A transport stood still for a while.
-    Stall,
-    /// A dial failed.
-    DialFailure,
-    /// A peer sent nonsense.
-    HostilePeer,
-    /// The server told a connection to end.
-    ServerDrain,
-    /// A reader took few bytes at a time.
-    SlowReader,
-    /// A reader took nothing for a while, with bytes waiting.
-    StoppedReader,
-    /// The client's side of a flow was reset.
-    ClientReset,
-    /// The server's side of a flow was reset.
-    ServerReset,
-}
-
-impl Kind {
-    /// All of them.
-    pub const ALL: [Self; 11] = [
-        Self::CutAtByte,
-        Self::CutInTime,
-        Self::BlackHole,
-        Self::Stall,
-        Self::DialFailure,
-        Self::HostilePeer,
-        Self::ServerDrain,
-        Self::SlowReader,
-        Self::StoppedReader,
-        Self::ClientReset,
-        Self::ServerReset,
-    ];
-}
+pub(crate) use kind::Kind;
 
 /// Everything there is, and the time.
-pub struct World {
+pub(crate) struct World {
     seed: u64,
     wire: Wire,
     rng: Rng,
@@ -70,27 +30,33 @@ pub struct World {
     now: Instant,
     pool: Pool<String>,
     limits: pool::Config,
+    /// The client's and the server's.
+    configs: [SessionConfig; 2],
     conns: BTreeMap<Ticket, Conn>,
     gone: Vec<Ticket>,
     flows: Vec<Flow>,
+    /// The client's machine wakes up.
+    suspend_at: Option<Instant>,
     wanted: BTreeSet<Kind>,
     fired: BTreeSet<Kind>,
+    /// Something has happened for which a request may fail.
+    trouble: bool,
     budgets: [Arc<Budget>; 2],
     telling: bool,
     trace: DefaultHasher,
     steps: u64,
 }
 
-/// Nothing may last longer: the slowest honest end is a black hole found by silence, behind a stopped reader.
-const LIMIT: Duration = Duration::from_secs(400);
+/// Where a side is.
+pub(crate) type Place = Option<(Ticket, StreamId)>;
 
 impl World {
     /// The world of this seed.
-    pub fn new(seed: u64, wire: Wire) -> Self {
+    pub(crate) fn new(seed: u64, wire: Wire) -> Self {
         let mut rng = Rng::new(seed.wrapping_mul(2).wrapping_add(u64::from(wire == Wire::Classic)));
         let start = Instant::now();
         let mut wanted = BTreeSet::new();
-        for _ in 0..rng.between(1, 3) {
+        for _ in 0..rng.between(1, 4) {
             wanted.extend(rng.pick(&Kind::ALL));
         }
         let limits = pool::Config {
@@ -106,6 +72,11 @@ impl World {
         // Small worlds are fast and find most; a few are large.
         let count = if rng.one_in(12) { rng.size(40, 200) } else { rng.size(1, 24) };
         let flows = (0..count).map(|index| Flow::plan(index, wire, &wanted, &mut rng)).collect();
+        let tight = wanted.contains(&Kind::TightMemory);
+        let budgets = [0, 1].map(|_| {
+            let (growth, held) = (rng.between(0, 1 << 20), rng.between(256 << 10, 1 << 20));
+            Arc::new(if tight { Budget::new(growth, held) } else { Budget::default() })
+        });
         Self {
             seed,
             wire,
@@ -113,12 +84,17 @@ impl World {
             now: start,
             pool: Pool::new(limits, rng.bits()),
             limits,
+            configs: configs(&wanted, &mut rng),
             conns: BTreeMap::new(),
             gone: Vec::new(),
             flows,
+            suspend_at: wanted
+                .contains(&Kind::Suspend)
+                .then(|| start + Duration::from_millis(rng.between(0, 5_000))),
+            trouble: tight,
             wanted,
             fired: BTreeSet::new(),
-            budgets: [Arc::new(Budget::default()), Arc::new(Budget::default())],
+            budgets,
             telling: false,
             trace: DefaultHasher::new(),
             steps: 0,
@@ -127,7 +103,7 @@ impl World {
     }
 
     /// The same world, printing what happens.
-    pub fn telling(mut self) -> Self {
+    pub(crate) fn telling(mut self) -> Self {
         self.telling = true;
         println!("{} flows, faults wanted: {:?}, {:?}", self.flows.len(), self.wanted, self.limits);
         self
@@ -137,14 +113,14 @@ impl World {
     ///
     /// # Panics
     /// When a promise is broken; the message names the seed.
-    pub fn run(mut self) -> Vec<Kind> {
+    pub(crate) fn run(mut self) -> Vec<Kind> {
         self.live();
         self.judge();
         self.fired.into_iter().collect()
     }
 
     /// A digest of everything that happened, for comparing two lives.
-    pub fn trace(mut self) -> u64 {
+    pub(crate) fn trace(mut self) -> u64 {
         self.live();
         self.trace.finish()
     }
@@ -152,15 +128,15 @@ impl World {
     fn live(&mut self) {
         loop {
             self.settle();
-            if self.is_over() {
+            if self.flows.iter().all(Flow::is_over) && self.conns.is_empty() {
                 return;
             }
             let next = self.next_instant();
-            let Some(next) = next else { self.fail("nothing will ever happen again, and flows are left") };
+            let Some(next) = next else { self.fail("nothing will ever happen again, and something is left") };
             self.now = next.max(self.now);
             self.check(self.now <= self.start + LIMIT, "the world hangs");
             self.steps += 1;
-            self.check(self.steps < 2_000_000, "the world spins");
+            self.check(self.steps < 200_000, "the world spins");
         }
     }
 
@@ -174,14 +150,17 @@ impl World {
                 self.pool.handle_timeout(now);
                 busy = true;
             }
+            if self.suspend_at.take_if(|at| *at <= now).is_some() {
+                self.pool.handle_wake(now);
+                busy = true;
+            }
+            busy |= self.carry_out();
             for index in 0..self.flows.len() {
                 if self.flows[index].wants_start(now, self.start) {
-                    self.flows[index].asked = true;
-                    self.pool.request(now, Waiter(index as u64));
+                    self.ask(index);
                     busy = true;
                 }
             }
-            busy |= self.carry_out();
             let tickets: Vec<Ticket> = self.conns.keys().copied().collect();
             for ticket in tickets {
                 busy |= self.step_conn(ticket);
@@ -196,6 +175,28 @@ impl World {
         }
     }
 
+    fn ask(&mut self, index: usize) {
+        let now = self.now;
+        self.flows[index].asked = Some(now);
+        if self.flows[index].opener == Half::Client {
+            self.pool.request(now, Waiter(index as u64));
+            self.carry_out();
+            return;
+        }
+        let usable = |conn: &&mut Conn| conn.dialled.is_some() && conn.server.session.can_open();
+        let Some((ticket, conn)) = self.conns.iter_mut().map(|(t, c)| (*t, c)).find(|(_, conn)| usable(conn))
+        else {
+            // Nobody promised that there is a connection.
+            self.flows[index].tainted = true;
+            return self.flows[index].refuse("no connection".into());
+        };
+        let (open, fin) = self.flows[index].request(self.wire);
+        let id = conn.server.session.open(now, open).unwrap();
+        self.fired.insert(Kind::ServerStream);
+        self.begun(index, ticket, id, fin);
+    }
+
+    /// Does what the pool wants, as a dialer does: at once after whatever made it want that.
     fn carry_out(&mut self) -> bool {
         let mut busy = false;
         while let Some(action) = self.pool.poll_action() {
@@ -204,25 +205,41 @@ impl World {
             match action {
                 Action::Dial(ticket) => {
                     let mut rng = self.rng.fork();
-                    let conn =
-                        Conn::dial(self.now, self.start, self.wire, &self.wanted, &self.budgets, &mut rng);
+                    let conn = Conn::dial(
+                        self.now,
+                        self.start,
+                        self.wire,
+                        &self.wanted,
+                        &self.configs,
+                        &self.budgets,
+                        &mut rng,
+                    );
                     self.conns.insert(ticket, conn);
-                    let live = self.conns.values().filter(|conn| !conn.reported).count() - self.gone.len();
-                    self.check(live <= self.limits.max_connections, "more connections than the cap");
+                    let live = self.conns.values().filter(|conn| !conn.reported).count();
+                    let gone = self.gone.iter().filter(|t| self.conns.get(t).is_some_and(|c| !c.reported));
+                    self.check(
+                        live - gone.count() <= self.limits.max_connections,
+                        "more connections than the cap",
+                    );
                 }
                 Action::Use { waiter, ticket } => self.begin(waiter, ticket),
                 Action::Drain(ticket) => {
                     if let Some(conn) = self.conns.get_mut(&ticket) {
-                        conn.client.session.drain(self.now, framing::remux2::Code::DRAIN, Duration::MAX);
+                        conn.client.session.drain(self.now, Code::DRAIN, Duration::MAX);
                     }
                 }
-                Action::Close { ticket, why } => self.close(ticket, &format!("{why:?}")),
+                Action::Close { ticket, why } => self.close(ticket, why),
                 Action::Probe(ticket) => {
                     if let Some(conn) = self.conns.get_mut(&ticket) {
                         conn.client.session.handle_suspend(self.now);
+                        self.fired.insert(Kind::Suspend);
                     }
                 }
-                Action::Fail { waiter, .. } => self.flows[usize::try_from(waiter.0).unwrap()].refuse(),
+                Action::Fail { waiter, error } => {
+                    // At a limit, waiting was all that could be done.
+                    self.trouble |= error == RequestError::Limit;
+                    self.flows[usize::try_from(waiter.0).unwrap()].refuse(error.to_string());
+                }
                 other => panic!("unknown action {other:?}"),
             }
         }
@@ -232,46 +249,67 @@ impl World {
     fn begin(&mut self, waiter: Waiter, ticket: Ticket) {
         let now = self.now;
         let index = usize::try_from(waiter.0).unwrap();
-        let Some(conn) = self.conns.get_mut(&ticket) else {
-            self.pool.handle_open_failed(now, ticket);
-            return self.flows[index].refuse();
+        let Some(conn) = self.conns.get_mut(&ticket).filter(|conn| !conn.reported) else {
+            self.fail("a stream on a connection that is gone")
         };
         let age = now - conn.dialled.unwrap_or(now);
         conn.used += 1;
         let (used, max) = (conn.used, self.limits.limits);
+        let (most, refuses, suspect) = (conn.most_uses, conn.refuses, conn.client.suspect);
         self.check(age < max.max_age || used == 1, "a stream on a connection past its age");
-        self.check(used <= max.max_count, "a stream on a connection past its count");
+        self.check(used <= max.max_count.min(most), "a stream on a connection past its count");
+        self.check(!refuses, "a stream on a connection whose server takes no more");
+        self.check(!suspect, "a stream on a connection that may be dead");
+        let (open, fin) = self.flows[index].request(self.wire);
         let conn = self.conns.get_mut(&ticket).unwrap();
-        let flow = &mut self.flows[index];
-        let first = flow.client.take_first();
-        let fin = self.wire == Wire::Remux2 && flow.client.wants_finish();
-        let target = Target::new(Host::V4([192, 0, 2, 1].into()), u16::try_from(index + 1).unwrap());
-        match conn.client.session.open(now, Open { first, fin, ..Open::connect(target) }) {
-            Ok(id) => {
-                flow.client.stream = Some((ticket, id));
-                flow.client.finished |= fin;
-                conn.client.flows.insert(id, index);
-                flow.tainted |= conn.fate != Fate::Fine;
-            }
-            Err(_) => {
-                flow.refuse();
+        match conn.client.session.open(now, open) {
+            Ok(id) => self.begun(index, ticket, id, fin),
+            Err(error) => {
+                // As a dialer does: elsewhere, in its old place.
+                self.note(|| format!("{ticket:?}: {}", error.reason));
+                let asked = self.flows[index].asked.unwrap_or(now);
                 self.pool.handle_open_failed(now, ticket);
+                self.pool.request_again(now, waiter, asked, ticket);
             }
         }
     }
 
-    fn close(&mut self, ticket: Ticket, why: &str) {
+    fn begun(&mut self, index: usize, ticket: Ticket, id: StreamId, fin: bool) {
+        let conn = self.conns.get_mut(&ticket).unwrap();
+        let flow = &mut self.flows[index];
+        let end = conn.end(flow.opener);
+        end.flows.insert(id, index);
+        end.running.insert(id);
+        flow.tainted |= conn.fate != Fate::Fine;
+        let side = flow.side(flow.opener);
+        side.stream = Some((ticket, id));
+        side.finished = fin;
+    }
+
+    fn close(&mut self, ticket: Ticket, why: CloseReason) {
         let now = self.now;
-        if let Some(conn) = self.conns.get_mut(&ticket) {
-            if conn.dialled.is_none() {
-                self.gone.push(ticket);
-            } else {
-                conn.client.session.drain(now, framing::remux2::Code::DRAIN, Duration::ZERO);
-                conn.taint(Fate::Cut);
-                return;
-            }
+        let Some(conn) = self.conns.get_mut(&ticket) else {
+            return self.pool.handle_closed(now, ticket, format!("{why:?}"));
+        };
+        if conn.dialled.is_none() {
+            self.gone.push(ticket);
+            return self.pool.handle_closed(now, ticket, format!("{why:?}"));
         }
-        self.pool.handle_closed(now, ticket, why.to_owned());
+        let used = conn.client.running.iter().any(|id| is_clients(self.wire, *id));
+        match why {
+            CloseReason::Idle => conn.client.session.abort(now, ConnectionError::Idle),
+            CloseReason::Retired => conn.client.session.drain(now, Code::DRAIN, Duration::ZERO),
+            CloseReason::Silent => {
+                self.trouble = true;
+                conn.client.session.abort(now, ConnectionError::NoSettings { limit: Duration::ZERO });
+            }
+            other => panic!("unknown reason {other:?}"),
+        }
+        // The pool knows nothing of the server's streams.
+        for index in conn.client.flows.values().chain(conn.server.flows.values()) {
+            self.flows[*index].tainted |= self.flows[*index].opener == Half::Server;
+        }
+        self.check(!used || why == CloseReason::Silent, "the pool closes a connection that is in use");
     }
 
     /// One round of one connection; whether anything happened.
@@ -285,40 +323,62 @@ impl World {
             }
             if conn.dial_fails {
                 self.fired.insert(Kind::DialFailure);
+                self.trouble = true;
                 self.gone.push(ticket);
                 self.pool.handle_dial_failed(now, ticket, "refused".into());
             } else {
                 conn.dialled = Some(now);
                 self.pool.handle_dialled(now, ticket, Proof::FirstByte);
             }
+            self.carry_out();
             return true;
         }
+        let was_suspect = [Half::Client, Half::Server].map(|half| conn.end(half).suspect);
         busy |= conn.pump(now);
         self.fired.extend(conn.struck());
         let tainted = conn.fate != Fate::Fine;
-        for half in [Half::Client, Half::Server] {
+        self.trouble |= tainted;
+        if let Some(fault) = conn.fault.take() {
+            self.fail(&format!("{ticket:?}: {fault}"));
+        }
+        for (half, was_suspect) in [Half::Client, Half::Server].into_iter().zip(was_suspect) {
+            let mut cleared = !was_suspect;
             while let Some(event) =
                 self.conns.get_mut(&ticket).and_then(|conn| conn.end(half).session.poll_event())
             {
                 busy = true;
+                cleared |= event == Event::Alive;
                 self.handle(ticket, half, event);
             }
+            let end = self.conns.get_mut(&ticket).unwrap().end(half);
+            let heard = std::mem::take(&mut end.heard) && end.over.is_none();
+            self.check(cleared || !heard, "a peer that was heard is still suspect");
         }
         let conn = self.conns.get_mut(&ticket).unwrap();
         if tainted {
-            for end in [&conn.client, &conn.server] {
-                for index in end.flows.values() {
-                    self.flows[*index].tainted = true;
-                }
+            for index in conn.client.flows.values().chain(conn.server.flows.values()) {
+                self.flows[*index].tainted = true;
+            }
+        }
+        for budget in &self.budgets {
+            if self.wanted.contains(&Kind::TightMemory)
+                && (!budget.has_room() || budget.pressure() != Pressure::Low)
+            {
+                self.fired.insert(Kind::TightMemory);
             }
         }
         if conn.is_over() && !conn.reported {
             conn.reported = true;
             self.pool.handle_closed(now, ticket, "over".into());
+            self.carry_out();
             busy = true;
         }
         // What was received can still be read: a connection stays until its flows have let go.
+        let conn = self.conns.get_mut(&ticket).unwrap();
         if conn.reported && conn.client.flows.is_empty() && conn.server.flows.is_empty() {
+            if let Some(left) = conn.left() {
+                self.fail(&left);
+            }
             self.gone.push(ticket);
             busy = true;
         }
@@ -330,25 +390,48 @@ impl World {
         self.note(|| format!("{ticket:?} {half:?}: {event:?}"));
         let conn = self.conns.get_mut(&ticket).unwrap();
         match event {
-            Event::Incoming { id, open } => {
-                // A hostile peer opens what it likes; nobody wants it.
-                let index = open.target.map_or(0, |target| usize::from(target.port));
-                let known = half == Half::Server && conn.fate != Fate::Hostile;
-                let Some(flow) = index.checked_sub(1).and_then(|i| self.flows.get_mut(i)).filter(|_| known)
-                else {
-                    return conn.end(half).session.forget(now, id);
-                };
-                if flow.server.stream.is_some() {
-                    self.fail("one request was served twice");
+            Event::Incoming { id, open } => return self.handle_incoming(ticket, half, id, open),
+            Event::Opened { id, opened } => {
+                if let Some(index) = conn.end(half).flows.get(&id).copied() {
+                    self.flows[index].opened += 1;
+                    let right = usize::try_from(opened.dial_us).is_ok_and(|n| n == index);
+                    let hostile = conn.fate == Fate::Hostile;
+                    self.check(right || hostile, "the answer to another request");
                 }
-                flow.server.stream = Some((ticket, id));
-                conn.server.flows.insert(id, index - 1);
+            }
+            Event::Readable(id) | Event::Writable(id) | Event::Ended { id, .. } => {
+                let end = conn.end(half);
+                if let Some(index) = end.flows.get(&id) {
+                    let side = self.flows[*index].side(half);
+                    side.waits_to_read &= matches!(event, Event::Writable(_));
+                    side.waits_to_write &= matches!(event, Event::Readable(_));
+                }
+                let ended = matches!(event, Event::Ended { .. }) && end.running.remove(&id);
+                if ended && half == Half::Client && is_clients(self.wire, id) {
+                    self.pool.handle_stream_ended(now, ticket);
+                }
+            }
+            Event::Suspect => {
+                conn.end(half).suspect = true;
+                if half == Half::Client {
+                    self.pool.handle_suspect(now, ticket);
+                }
+            }
+            Event::Alive => {
+                conn.end(half).suspect = false;
+                if half == Half::Client {
+                    self.pool.handle_alive(now, ticket);
+                }
             }
             Event::FirstByte if half == Half::Client => self.pool.handle_first_byte(now, ticket),
-            Event::Suspect if half == Half::Client => self.pool.handle_suspect(now, ticket),
-            Event::Alive if half == Half::Client => self.pool.handle_alive(now, ticket),
+            Event::PeerLimits { max_age, max_reuse, max_streams } if half == Half::Client => {
+                conn.most_uses = max_reuse.max(1);
+                let limits = pool::Limits { max_age, max_count: max_reuse, max_streams };
+                self.pool.handle_limits(now, ticket, limits);
+            }
             Event::PeerDraining { .. } if half == Half::Client => {
                 self.fired.insert(Kind::ServerDrain);
+                conn.refuses = true;
                 self.pool.handle_draining(now, ticket);
             }
             Event::Closed(cause) => {
@@ -356,178 +439,185 @@ impl World {
             }
             _ => {}
         }
+        self.carry_out();
+    }
+
+    fn handle_incoming(&mut self, ticket: Ticket, half: Half, id: StreamId, open: Open) {
+        let (now, wire) = (self.now, self.wire);
+        let conn = self.conns.get_mut(&ticket).unwrap();
+        let index = open.target.map_or(0, |target| usize::from(target.port));
+        // A hostile peer opens what it likes; nobody wants it.
+        let known = conn.fate != Fate::Hostile;
+        let flow = index.checked_sub(1).and_then(|i| self.flows.get_mut(i));
+        let Some(flow) = flow.filter(|flow| known && flow.opener == half.other()) else {
+            return conn.end(half).session.forget(now, id);
+        };
+        let same = (open.priority, open.want_opened) == (flow.priority, flow.wants_opened);
+        let side = flow.side(half);
+        let served = side.stream.is_some();
+        side.stream = Some((ticket, id));
+        let end = conn.end(half);
+        end.flows.insert(id, index - 1);
+        end.running.insert(id);
+        if open.want_opened {
+            let dial_us = u32::try_from(index - 1).unwrap();
+            end.session.answer_opened(now, id, Opened { dial_us, bound: None });
+        }
+        self.check(!served, "one request was served twice");
+        self.check(same || wire == Wire::Classic, "the request is not the one that was sent");
     }
 
     /// Every flow reads, writes, finishes and resets as it is planned to.
     fn step_flows(&mut self) -> bool {
-        let now = self.now;
         let mut busy = false;
         for index in 0..self.flows.len() {
             for half in [Half::Client, Half::Server] {
-                busy |= self.step_side(index, half, now);
+                busy |= self.step_side(index, half);
             }
         }
         busy
     }
 
-    fn step_side(&mut self, index: usize, half: Half, now: Instant) -> bool {
-        let flow = &mut self.flows[index];
-        let up_received = flow.server.received;
-        let (up, classic) = (flow.client.planned, self.wire == Wire::Classic);
-        let side = flow.side(half);
+    fn step_side(&mut self, index: usize, half: Half) -> bool {
+        let now = self.now;
+        let side = self.flows[index].side(half);
         let Some((ticket, id)) = side.stream else { return false };
         if side.released {
             return false;
         }
-        let Some(conn) = self.conns.get_mut(&ticket) else {
+        if !self.conns.contains_key(&ticket) {
             side.released = true;
             return true;
-        };
-        let session = &mut conn.end(half).session;
-        let mut busy = false;
-        // Write.
-        if !side.may_write() {
-            // Waits for the other side's end of input.
-        } else if side.reset_at.is_some_and(|at| side.sent >= at) && side.failed.is_none() && !side.reset {
-            side.reset = true;
-            session.reset(now, id, framing::remux2::Code::CANCEL, "planned");
-            self.fired.insert(if half == Half::Client { Kind::ClientReset } else { Kind::ServerReset });
-            busy = true;
-        } else if side.failed.is_none() && !side.reset {
-            match session.send_room(id) {
-                Ok(0) => {}
-                Ok(room) => {
-                    if let Some(chunk) = side.next_chunk(room) {
-                        session.send(now, id, chunk).unwrap();
-                        busy = true;
-                    }
-                }
-                Err(_) if side.finished => {}
-                Err(error) => {
-                    side.failed = Some(error.to_string());
-                    busy = true;
-                }
-            }
-            // On the classic wire the server's end is the end of both: it waits until it has everything.
-            let patient = classic && half == Half::Server && up_received < up;
-            if side.wants_finish() && !side.finished && !patient && side.failed.is_none() {
-                side.finished = true;
-                session.finish(now, id);
-                busy = true;
-            }
         }
-        // Read.
-        if side.may_read(now) {
-            let side = flow.side(half);
-            match session.recv(now, id) {
-                Recv::Data(bytes) => {
-                    let length = bytes.len();
-                    let wrong = side.receive(&bytes);
-                    session.release(now, id, length);
-                    if let Some(kind) = side.after_read(now) {
-                        self.fired.insert(kind);
-                    }
-                    let hostile = conn.fate == Fate::Hostile;
-                    length.hash(&mut self.trace);
-                    if let Some(wrong) = wrong
-                        && !hostile
-                    {
-                        self.fail(&format!("flow {index}, {half:?}: {wrong}"));
-                    }
-                    return true;
-                }
-                Recv::Fin if !side.fin => {
-                    side.fin = true;
-                    busy = true;
-                }
-                Recv::Fin | Recv::Wait => {}
-                Recv::Failed(error) if side.failed.is_none() => {
-                    side.failed = Some(error.to_string());
-                    busy = true;
-                }
-                Recv::Failed(_) => {}
-            }
+        let mut busy = self.step_writing(index, half, ticket, id);
+        let here = Some((ticket, id));
+        if self.flows[index].view(half).stream == here && self.flows[index].view(half).may_read(now) {
+            busy |= self.step_reading(index, half, ticket, id);
         }
-        let side = flow.side(half);
-        if side.is_done(classic) {
+        let classic = self.wire == Wire::Classic;
+        let side = self.flows[index].side(half);
+        if side.stream == here && side.is_done(classic) {
             side.released = true;
-            session.forget(now, id);
-            conn.end(half).flows.remove(&id);
-            if half == Half::Client {
-                self.pool.handle_stream_ended(now, ticket);
+            if let Some(conn) = self.conns.get_mut(&ticket) {
+                let end = conn.end(half);
+                end.session.forget(now, id);
+                end.flows.remove(&id);
             }
             return true;
         }
         busy
     }
 
-    fn is_over(&self) -> bool {
-        self.flows.iter().all(Flow::is_over) && self.conns.values().all(|conn| conn.is_idle())
+    fn step_writing(&mut self, index: usize, half: Half, ticket: Ticket, id: StreamId) -> bool {
+        let (now, classic) = (self.now, self.wire == Wire::Classic);
+        let flow = &mut self.flows[index];
+        // On the classic wire the server's end is the end of both: it waits until it has everything.
+        let patient = classic && half == Half::Server && flow.server.received < flow.client.planned;
+        let side = flow.side(half);
+        if !side.may_write() || side.failed.is_some() || side.reset {
+            return false;
+        }
+        let Some(conn) = self.conns.get_mut(&ticket) else { return false };
+        let session = &mut conn.end(half).session;
+        if side.reset_at.is_some_and(|at| side.sent >= at) {
+            side.reset = true;
+            session.reset(now, id, Code::CANCEL, "planned");
+            self.fired.insert(if half == Half::Client { Kind::ClientReset } else { Kind::ServerReset });
+            return true;
+        }
+        let mut busy = false;
+        if side.has_more() && !side.waits_to_write {
+            match session.send_room(id) {
+                Ok(0) => side.waits_to_write = true,
+                Ok(room) => {
+                    let chunk = side.next_chunk(room);
+                    session.send(now, id, chunk).unwrap();
+                    busy = true;
+                }
+                Err(_) if side.finished => {}
+                Err(error) => {
+                    self.handle_failure(index, half, ticket, id, &error);
+                    return true;
+                }
+            }
+        }
+        if side.wants_finish() && !side.finished && !patient {
+            side.finished = true;
+            session.finish(now, id);
+            busy = true;
+        }
+        busy
+    }
+
+    fn step_reading(&mut self, index: usize, half: Half, ticket: Ticket, id: StreamId) -> bool {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(&ticket) else { return false };
+        let side = self.flows[index].side(half);
+        let session = &mut conn.end(half).session;
+        match session.recv(now, id) {
+            Recv::Data(bytes) => {
+                let length = bytes.len();
+                let wrong = side.receive(&bytes);
+                session.release(now, id, length);
+                if let Some(kind) = side.after_read(now) {
+                    self.fired.insert(kind);
+                }
+                length.hash(&mut self.trace);
+                if let Some(wrong) = wrong.filter(|_| conn.fate != Fate::Hostile) {
+                    self.fail(&format!("flow {index}, {half:?}: {wrong}"));
+                }
+                true
+            }
+            Recv::Fin => !std::mem::replace(&mut side.fin, true),
+            Recv::Wait => {
+                side.waits_to_read = true;
+                false
+            }
+            Recv::Failed(_) if side.failed.is_some() => false,
+            Recv::Failed(error) => {
+                self.handle_failure(index, half, ticket, id, &error);
+                true
+            }
+        }
+    }
+
+    /// A side learns that its stream failed; one that was refused safely is asked for again, once, as a dialer does.
+    fn handle_failure(
+        &mut self,
+        index: usize,
+        half: Half,
+        ticket: Ticket,
+        id: StreamId,
+        error: &StreamError,
+    ) {
+        let now = self.now;
+        let conn = self.conns.get_mut(&ticket).unwrap();
+        let flow = &mut self.flows[index];
+        let fresh = flow.view(half).received == 0 && !flow.view(half).fin && !flow.view(half).reset;
+        let retries = flow.opener == Half::Client && fresh && !flow.retried && conn.fate != Fate::Hostile;
+        if !error.is_refused_safe() || !retries {
+            flow.tainted |= error.is_refused_safe();
+            flow.side(half).failed = Some(error.to_string());
+            return;
+        }
+        let served = flow.view(half.other()).stream.is_some();
+        let asked = flow.asked.unwrap_or(now);
+        flow.begin_again();
+        let end = conn.end(half);
+        end.session.forget(now, id);
+        end.flows.remove(&id);
+        self.fired.insert(Kind::SafeRetry);
+        self.check(!served, "a request was served, and refused as if it had not been");
+        self.pool.request_again(now, Waiter(index as u64), asked, ticket);
+        self.carry_out();
     }
 
     fn next_instant(&self) -> Option<Instant> {
         let now = self.now;
         let pool = self.pool.poll_timeout().map(|(at, _)| at);
-        let conns = self.conns.values().filter_map(Conn::poll_timeout);
+        let conns = self.conns.values().filter_map(conn::Conn::poll_timeout);
         let flows = self.flows.iter().filter_map(|flow| flow.poll_timeout(now, self.start));
-        conns.chain(pool).chain(flows).min()
-    }
-
-    /// The promises, after the end.
-    fn judge(&mut self) {
-        for index in 0..self.flows.len() {
-            let flow = &self.flows[index];
-            let clean = !flow.tainted && !flow.refused && flow.reset_is_planned().is_none();
-            for (side, other) in [(&flow.client, &flow.server), (&flow.server, &flow.client)] {
-                if side.fin {
-                    // The classic wire can't tell an end from an abort.
-                    let excused =
-                        self.wire == Wire::Classic && (other.reset || other.failed.is_some() || flow.tainted);
-                    self.check(
-                        side.received == other.planned || excused || flow.hostile(),
-                        &format!(
-                            "flow {index}: a clean end after {} of {} bytes",
-                            side.received, other.planned
-                        ),
-                    );
-                }
-                if clean {
-                    let what = format!("flow {index} ended early without a reason: {flow:?}");
-                    self.check(side.fin && side.received == other.planned, &what);
-                }
-            }
-        }
-        for conn in self.conns.values() {
-            let left = (conn.client.session.streams(), conn.server.session.streams());
-            self.check(left == (0, 0) || conn.fate == Fate::Hostile, &format!("streams are left: {left:?}"));
-        }
-        self.conns.clear();
-        for budget in &self.budgets {
-            self.check(
-                budget.held().0 == 0 && budget.growth().0 == 0,
-                &format!("memory is left: {budget:?}"),
-            );
-        }
-    }
-
-    fn check(&self, fact: bool, what: &str) {
-        if !fact {
-            self.fail(what);
-        }
-    }
-
-    fn fail(&self, what: &str) -> ! {
-        for (index, flow) in self.flows.iter().enumerate().filter(|(_, flow)| self.telling && !flow.is_over())
-        {
-            println!("left: {index}: {flow:#?}");
-        }
-        panic!(
-            "seed {} on {}, {:?} in: {what}\nreplay: REMUX_SEED={} cargo test -p remux --test simulation no_world -- --nocapture",
-            self.seed,
-            self.wire.name(),
-            self.now - self.start,
-            self.seed
-        )
+        conns.chain(pool).chain(flows).chain(self.suspend_at).min()
     }
 
     fn note(&self, what: impl FnOnce() -> String) {
@@ -537,5 +627,42 @@ impl World {
     }
 }
 
-/// Where a side is.
-pub type Place = Option<(Ticket, StreamId)>;
+/// The client's and the server's configurations: mostly the default, with small queues and odd sizes now and then.
+fn configs(wanted: &BTreeSet<Kind>, rng: &mut Rng) -> [SessionConfig; 2] {
+    let mut draw = || {
+        let mut config = SessionConfig::default();
+        if rng.one_in(3) {
+            let usual = SendConfig::default();
+            config.sending = SendConfig {
+                queue: rng.size(1_000, 256 << 10),
+                small_record: rng.size(1_400, 16_384),
+                quantum: rng.size(1_000, 64 << 10),
+                batch_records: rng.size(1, 8),
+                ..usual
+            };
+            config.classic = ClassicConfig {
+                queue: rng.size(4 << 10, 256 << 10),
+                max_payload: rng.size(1_000, 65_535),
+                ..ClassicConfig::default()
+            };
+        }
+        config
+    };
+    let [mut client, mut server] = [draw(), draw()];
+    if wanted.contains(&Kind::SafeRetry) {
+        server.limits.max_streams = Some(u32::try_from(rng.between(1, 4)).unwrap());
+        server.announce.max_reuse = rng.one_in(2).then(|| u32::try_from(rng.between(1, 20)).unwrap());
+    }
+    if wanted.contains(&Kind::ServerStream) {
+        client.limits.max_streams = Some(u32::try_from(rng.between(1, 8)).unwrap());
+    }
+    [client, server]
+}
+
+/// Whether the client opened the stream.
+const fn is_clients(wire: Wire, id: StreamId) -> bool {
+    matches!(wire, Wire::Classic) || id.0 & 1 == 1
+}
+
+/// Nothing may last longer: the slowest honest end is a black hole found by silence, behind a stopped reader.
+const LIMIT: Duration = Duration::from_secs(400);
