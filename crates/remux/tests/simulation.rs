@@ -6,7 +6,10 @@
 //! ```
 //! Every byte describes itself (flow, direction, offset), so the receiver knows a wrong, lost, doubled or foreign one. Nothing may
 //! end early, fail, be suspected or be refused without a fault that explains it; what has a reason to end must end in time; nothing
-//! is done before an event asked for it; and when all is over nobody holds anything. The world is decided by its seed alone: `REMUX_SEED=4711 cargo test -p remux --test simulation` replays one, both wires, with its story.
+//! is done before an event asked for it; and when all is over nobody holds anything.
+//!
+//! The world is decided by its seed alone: `REMUX_SEED=4711 cargo test -p remux --test simulation` replays one, both wires, with
+//! its story.
 //! `REMUX_SEEDS=200000` runs more of them.
 
 mod world;

@@ -23,6 +23,8 @@ pub struct Plan {
     pub delay: Duration,
     /// Up to this much more, at random, never reordering.
     pub jitter: Duration,
+    /// From this instant on a byte sent later travels longer, by a twentieth of the time since, up to so much more.
+    pub grows: Option<(Instant, Duration)>,
     /// A write is split into pieces of at most this many bytes.
     pub split: usize,
     /// One in so many pieces waits for the next one and arrives merged with it; 0 never.
@@ -38,6 +40,7 @@ impl Default for Plan {
         Self {
             delay: Duration::from_millis(10),
             jitter: Duration::ZERO,
+            grows: None,
             split: usize::MAX,
             merge_one_in: 0,
             capacity: 256 << 10,
@@ -221,9 +224,11 @@ impl Link {
         (self.taken, self.held.saturating_sub(arrived) as u64)
     }
 
-    /// Time a byte travels, without jitter.
-    pub const fn delay(&self) -> Duration {
-        self.plan.delay
+    /// Time a byte sent at `now` travels, without jitter.
+    pub fn delay(&self, now: Instant) -> Duration {
+        let grown =
+            self.plan.grows.map(|(since, most)| (now.saturating_duration_since(since) / 20).min(most));
+        self.plan.delay + grown.unwrap_or_default()
     }
 
     /// The faults that have struck so far, with what set them off.
@@ -257,7 +262,7 @@ impl Link {
     /// When a byte sent now arrives: never before an earlier one.
     fn arrival(&mut self, now: Instant) -> Instant {
         let jitter = self.rng.between(0, u64::try_from(self.plan.jitter.as_nanos()).unwrap_or(u64::MAX));
-        let at = now + self.plan.delay + Duration::from_nanos(jitter);
+        let at = now + self.delay(now) + Duration::from_nanos(jitter);
         let at = self.last.map_or(at, |last| last.max(at));
         self.last = Some(at);
         at
@@ -354,8 +359,17 @@ mod tests {
         let mut link = Link::new(Plan::default(), Rng::new(1));
         link.send(start, Bytes::from_static(b"abcdef"));
         assert_eq!(link.traffic(start), (6, 6));
-        assert_eq!(link.traffic(start + link.delay()), (6, 0));
+        assert_eq!(link.traffic(start + link.delay(start)), (6, 0));
         assert!(link.room() < Plan::default().capacity, "they still take up room");
+    }
+
+    #[test]
+    fn growing_path_takes_longer_up_to_its_bound() {
+        let start = Instant::now();
+        let grows = Some((start + Duration::from_secs(1), Duration::from_millis(200)));
+        let link = Link::new(Plan { grows, ..Plan::default() }, Rng::new(1));
+        let delay = |secs| link.delay(start + Duration::from_secs(secs)).as_millis();
+        assert_eq!([delay(0), delay(1), delay(3), delay(5), delay(99)], [10, 10, 110, 210, 210]);
     }
 
     #[test]

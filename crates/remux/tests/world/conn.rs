@@ -173,7 +173,6 @@ impl End {
 
 /// How the path under a connection looks to the kernel.
 struct Path {
-    grows: bool,
     delivery_rate: u64,
     cwnd: u64,
 }
@@ -191,6 +190,8 @@ pub(crate) struct Conn {
     pub(crate) used: u32,
     /// Streams it may be given, as the server said.
     pub(crate) most_uses: u32,
+    /// Streams it may carry at a time, as the server said.
+    pub(crate) most_streams: usize,
     /// The server takes no more streams on it.
     pub(crate) refuses: bool,
     pub(crate) fate: Fate,
@@ -203,7 +204,6 @@ pub(crate) struct Conn {
     drained_at: Option<Instant>,
     hostile: Option<(Half, Instant, Rng)>,
     hostile_struck: bool,
-    path_grew: bool,
     /// The kernel gives a swallowing path up, or a hostile peer goes away, at this time.
     kernel_gives_up: Option<Instant>,
     gave_up: bool,
@@ -227,6 +227,7 @@ impl Conn {
             split: if rng.one_in(3) { rng.size(300, 4_000) } else { usize::MAX },
             merge_one_in: rng.between(0, 6),
             capacity: rng.size(4 << 10, 512 << 10),
+            grows: None,
             faults: Vec::new(),
         };
         let (mut ab, mut ba) = (plan(), plan());
@@ -265,11 +266,15 @@ impl Conn {
             let half = if rng.one_in(2) { Half::Client } else { Half::Server };
             (half, soon(rng, 1_000), rng.fork())
         });
-        let path = (grows || rng.one_in(3)).then(|| Path {
-            grows,
+        let path = rng.one_in(3).then(|| Path {
             delivery_rate: rng.between(10_000, 500_000_000),
             cwnd: rng.between(10_000, 1_000_000),
         });
+        if grows {
+            // Where nobody knows the round trip an answer must come within a second, so it has to stay below.
+            let most = Duration::from_millis(if path.is_some() { 1_500 } else { 300 });
+            (ab.grows, ba.grows) = (Some((since, most)), Some((since, most)));
+        }
         let [client, server] = [0, 1].map(|at| SessionConfig { seed: rng.bits(), ..configs[at].clone() });
         Self {
             client: End::new(Role::Client, wire, client, &budgets[0], now),
@@ -280,6 +285,7 @@ impl Conn {
             dialled: None,
             used: 0,
             most_uses: u32::MAX,
+            most_streams: 256,
             refuses: false,
             fate: Fate::Fine,
             reported: false,
@@ -289,7 +295,6 @@ impl Conn {
             drained_at: None,
             hostile,
             hostile_struck: false,
-            path_grew: false,
             kernel_gives_up: None,
             gave_up: false,
             wire,
@@ -373,18 +378,16 @@ impl Conn {
     /// What the kernel knows about the path, ten times a second.
     fn look(&mut self, now: Instant) {
         let (Some(path), Some(dialled)) = (&self.path, self.dialled) else { return };
-        let base = self.link.ab.delay() + self.link.ba.delay();
-        let grown = if path.grows { (now - dialled) / 20 } else { Duration::ZERO };
+        let round_trip = |at| self.link.ab.delay(at) + self.link.ba.delay(at);
         for (end, link) in [(&mut self.client, &self.link.ab), (&mut self.server, &self.link.ba)] {
             if end.looked.is_some_and(|at| now - at < LOOK_EVERY) || !end.is_alive() {
                 continue;
             }
             end.looked = Some(now);
             let (taken, unacked) = link.traffic(now);
-            self.path_grew |= grown > Duration::from_millis(10);
             let info = PathInfo {
-                rtt: base + grown.min(Duration::from_secs(2)),
-                min_rtt: base,
+                rtt: round_trip(now),
+                min_rtt: round_trip(dialled),
                 delivery_rate: path.delivery_rate,
                 cwnd: path.cwnd,
                 unacked,
@@ -471,7 +474,7 @@ impl Conn {
     }
 
     /// The kinds of faults that have struck its transport.
-    pub(crate) fn struck(&self) -> Vec<Kind> {
+    pub(crate) fn struck(&self, now: Instant) -> Vec<Kind> {
         let mut kinds: Vec<Kind> = self
             .link
             .fired()
@@ -485,10 +488,15 @@ impl Conn {
         if self.hostile_struck {
             kinds.push(Kind::HostilePeer);
         }
-        if self.path_grew {
+        if self.path_grew(now) {
             kinds.push(Kind::PathGrows);
         }
         kinds
+    }
+
+    fn path_grew(&self, now: Instant) -> bool {
+        let dialled = self.dialled.unwrap_or(now);
+        self.link.ab.delay(now) > self.link.ab.delay(dialled) + Duration::from_millis(10)
     }
 
     /// Both ends know that it is over.

@@ -14,7 +14,10 @@ use framing::remux2::{Code, Opened};
 
 use remux::pool::{self, Action, CloseReason, Pool, Proof, RequestError, Ticket, Waiter};
 use remux::session::{Event, Open, Recv, StreamId};
-use remux::{Budget, ClassicConfig, ConnectionError, Pressure, SendConfig, SessionConfig, StreamError, Wire};
+use remux::{
+    Budget, ClassicConfig, ConnectionError, OpenReason, Pressure, SendConfig, SessionConfig, StreamError,
+    Wire,
+};
 use simnet::Rng;
 
 use conn::{Conn, Fate, Half};
@@ -267,6 +270,10 @@ impl World {
             Err(error) => {
                 // As a dialer does: elsewhere, in its old place.
                 self.note(|| format!("{ticket:?}: {}", error.reason));
+                let conn = &self.conns[&ticket];
+                let running = conn.client.running.iter().filter(|id| is_clients(self.wire, **id)).count();
+                let full = running >= conn.most_streams || error.reason != OpenReason::TooMany;
+                self.check(full || conn.fate == Fate::Hostile, "a stream too many that is not");
                 let asked = self.flows[index].asked.unwrap_or(now);
                 self.pool.handle_open_failed(now, ticket);
                 self.pool.request_again(now, waiter, asked, ticket);
@@ -335,7 +342,7 @@ impl World {
         }
         let was_suspect = [Half::Client, Half::Server].map(|half| conn.end(half).suspect);
         busy |= conn.pump(now);
-        self.fired.extend(conn.struck());
+        self.fired.extend(conn.struck(now));
         let tainted = conn.fate != Fate::Fine;
         self.trouble |= tainted;
         if let Some(fault) = conn.fault.take() {
@@ -426,6 +433,7 @@ impl World {
             Event::FirstByte if half == Half::Client => self.pool.handle_first_byte(now, ticket),
             Event::PeerLimits { max_age, max_reuse, max_streams } if half == Half::Client => {
                 conn.most_uses = max_reuse.max(1);
+                conn.most_streams = usize::try_from(max_streams).unwrap();
                 let limits = pool::Limits { max_age, max_count: max_reuse, max_streams };
                 self.pool.handle_limits(now, ticket, limits);
             }
