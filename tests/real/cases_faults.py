@@ -181,6 +181,51 @@ def test_server_certificate_used_as_clients_is_refused_before_anything_starts():
         assert answer.returncode == 78 and b"client" in answer.stderr, answer
 
 
+def test_a_server_that_refuses_us_is_left_for_the_next_one():
+    with Lab() as l:
+        good, other = l.init(), l.init(folder=l.dir / "other")
+        port, bad_port = l.listen(lab.echo), lab.free_port()
+        for flags in ([], ["-remux.wire", "classic"], ["-eagersocks.net", "tls"]):
+            # The first server shows a certificate that we trust, but wants clients of another CA.
+            bad = lab.Proc(l, "server", [BIN / "tunnels-server", "--config", good / "server.yaml", "-server.addr",
+                           f"127.0.0.1:{bad_port}", "-tls.client.ca", other / "ca.crt", *flags]).ready()
+            server = l.server(*flags)
+            socks = lab.free_port()
+            client = lab.Proc(l, "client", [BIN / "tunnels-client", "--config", good / "client.yaml", "-server.addr",
+                              f"127.0.0.1:{bad_port},127.0.0.1:{l.port}", "-client.addr", f"127.0.0.1:{socks}", *flags]).ready()
+
+            def served():
+                try:
+                    sock, _ = socks5(socks, "127.0.0.1", port, early=b"hello")
+                    with sock:
+                        return read_exact(sock, 5) == b"hello"
+                except (ConnectionResetError, EOFError):
+                    return False
+            until(f"the second server is used with {flags}", served, 5)
+            assert [served() for _ in range(5)] == [True] * 5, flags
+            client.wait_text("refused our certificate")
+            for proc in (client, server, bad):
+                proc.stop()
+
+
+def test_ends_with_different_settings_find_out_in_the_handshake():
+    with Lab() as l:
+        port = l.listen(lab.echo)
+        for ours, theirs in (([], ["-eagersocks.net", "tls"]), (["-eagersocks.net", "tls"], []),
+                             (["-remux.wire", "remux2"], ["-remux.wire", "classic"])):
+            server, client = l.pair(server=theirs, client=ours)
+            sock, _ = socks5(l.socks, "127.0.0.1", port, early=b"hello")
+            sock.settimeout(10)
+            try:
+                assert sock.recv(100) == b"", "bytes of the tunnel reached the application"
+                raise AssertionError("a clean end")
+            except ConnectionResetError:
+                pass
+            client.wait_text("TLS-1", 5)
+            client.stop()
+            server.stop()
+
+
 def test_no_certificate_gets_no_further_than_the_handshake():
     with Lab() as l:
         server = l.server()

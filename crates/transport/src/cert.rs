@@ -104,9 +104,28 @@ impl Certificate {
         }
     }
 
-    /// Whole days until it expires, rounded down: 0 on its last day, negative afterwards.
+    /// Whole days until it expires, or, negative, since it did; rounded towards 0.
     pub fn days_left(&self, now: SystemTime) -> i64 {
-        (date::unix(self.not_after) - date::unix(now)).div_euclid(date::DAY)
+        (date::unix(self.not_after) - date::unix(now)) / date::DAY
+    }
+
+    /// How much of its life is left, in words: `729 days`, `none, it expired 3 days ago`, or when it begins.
+    pub fn left(&self, now: SystemTime) -> String {
+        let until = |moment| date::span(date::unix(moment) - date::unix(now));
+        match self.validity(now) {
+            Validity::Now => until(self.not_after),
+            Validity::Expired => format!("none, it expired {} ago", until(self.not_after)),
+            Validity::NotYet => format!(
+                "not valid yet, it begins in {} and ends in {}",
+                until(self.not_before),
+                until(self.not_after)
+            ),
+        }
+    }
+
+    /// Does it bear a name that a client could look for in a server's certificate: a DNS name or an address?
+    pub(crate) fn names_a_server(&self) -> bool {
+        self.names.iter().any(|name| matches!(name, Name::Dns(_) | Name::Ip(_)))
     }
 
     /// `"laptop-7" (names laptop-7, 10.0.0.9; issuer "Old Root")`, for messages.
@@ -424,6 +443,27 @@ mod tests {
         assert_eq!(expiry_warning(end(3), now, Some(14)), Some(7));
         assert_eq!(expiry_warning(end(0), now, Some(7)), Some(1));
         assert_eq!(expiry_warning(now - Duration::from_secs(1), now, Some(1)), None);
+    }
+
+    #[test]
+    fn time_left_is_said_in_the_words_and_the_rounding_of_messages() {
+        let ca = Ca::new("Root");
+        let certificate = Certificate::from_der(ca.issue(&Leaf::client("c")).der()).expect("der");
+        let hours = |count: u64| Duration::from_secs(count * 3600);
+        let (begin, end) = (certificate.not_before, certificate.not_after);
+        for (now, left, days) in [
+            (end - hours(24 * 172 + 23), "172 days".to_owned(), 172),
+            (end - hours(47), "47 hours".to_owned(), 1),
+            (end + hours(3), "none, it expired 3 hours ago".to_owned(), 0),
+            (end + hours(24 * 172 + 5), "none, it expired 172 days ago".to_owned(), -172),
+            (
+                begin - hours(24 * 41),
+                format!("not valid yet, it begins in 41 days and ends in {} days", certificate.days_left(begin) + 41),
+                certificate.days_left(begin) + 41,
+            ),
+        ] {
+            assert_eq!((certificate.left(now), certificate.days_left(now)), (left, days));
+        }
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub struct Connector {
     preferred: AtomicUsize,
 }
 
+/// One of a connector's servers.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Server(usize);
+
 impl Connector {
     /// A connector to `addresses`, plain or under `tls`.
     pub fn new(net: Net, addresses: Vec<Address>, tls: Option<Arc<ClientTls>>, options: DialOptions) -> Self {
@@ -47,6 +51,14 @@ impl Connector {
     /// # Errors
     /// The [`ConnectError`] of the last server tried.
     pub async fn connect(&self) -> Result<Stream, ConnectError> {
+        self.connect_to().await.map(|(stream, _)| stream)
+    }
+
+    /// [`Connector::connect`] that also says which server it was, for [`Connector::give_up_on`].
+    ///
+    /// # Errors
+    /// As [`Connector::connect`].
+    pub async fn connect_to(&self) -> Result<(Stream, Server), ConnectError> {
         let count = self.addresses.len();
         let first = self.preferred.load(Ordering::Relaxed);
         let mut last = ConnectError::NoServer;
@@ -63,8 +75,9 @@ impl Connector {
             };
             match attempt {
                 Ok(stream) => {
-                    self.preferred.store(index, Ordering::Relaxed);
-                    return Ok(stream);
+                    // Only those before it have failed; a preference that has moved on meanwhile stays.
+                    self.prefer(first, index);
+                    return Ok((stream, Server(index)));
                 }
                 Err(error) => last = error,
             }
@@ -72,10 +85,16 @@ impl Connector {
         Err(last)
     }
 
-    /// The connection just made turned out useless (the server refused us): begin with the next server from now on.
-    pub fn prefer_next(&self) {
-        let next = (self.preferred.load(Ordering::Relaxed) + 1) % self.addresses.len().max(1);
-        self.preferred.store(next, Ordering::Relaxed);
+    /// A connection to `server` turned out useless (it refused us): begin with the next one from now on. Said by
+    /// several connections at once it counts once.
+    pub fn give_up_on(&self, server: Server) {
+        let next = (server.0 + 1) % self.addresses.len().max(1);
+        self.prefer(server.0, next);
+    }
+
+    fn prefer(&self, instead_of: usize, index: usize) {
+        // Another task was faster: its word stands.
+        let _ = self.preferred.compare_exchange(instead_of, index, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     async fn connect_one(&self, address: &Address) -> Result<Stream, ConnectError> {
@@ -169,11 +188,12 @@ mod tests {
         let up = acceptor.local_addr().expect("address");
         let addresses = vec![Address::Host(down.into()), Address::Host(up.into())];
         let connector = Connector::new(Net::Tcp, addresses, None, DialOptions::default());
-        let stream = connector.connect().await.expect("the second");
+        let (stream, server) = connector.connect_to().await.expect("the second");
         assert_eq!(stream.socket().remote_addr(), Some(up));
         assert_eq!(connector.preferred.load(Ordering::Relaxed), 1);
-        connector.prefer_next();
-        assert_eq!(connector.preferred.load(Ordering::Relaxed), 0);
+        connector.give_up_on(server);
+        connector.give_up_on(server);
+        assert_eq!(connector.preferred.load(Ordering::Relaxed), 0, "given up on twice, it counts once");
         drop(acceptor);
         let error = connector.connect().await.expect_err("both are down").to_string();
         assert!(error.starts_with("NET-201") && error.contains("refused"), "{error}");
@@ -183,7 +203,7 @@ mod tests {
     async fn connector_without_addresses_says_so() {
         let connector = Connector::new(Net::Tcp, Vec::new(), None, DialOptions::default());
         assert!(connector.connect().await.expect_err("none").to_string().contains("server.addr"));
-        connector.prefer_next();
+        connector.give_up_on(Server(0));
     }
 
     #[tokio::test]

@@ -61,7 +61,7 @@ mod testing;
 mod tls;
 
 pub use cert::{Certificate, Identity, Name, Role, Usage, Validity, describe, expiry_warning};
-pub use connector::Connector;
+pub use connector::{Connector, Server};
 pub use dial::{
     Attempt, AttemptError, ConnectError, ConnectErrorKind, DialOptions, connect, connect_unix, resolve,
 };
@@ -72,6 +72,6 @@ pub use probe::{PathFacts, Probe};
 pub use socket::{Keepalive, Socket, SocketOptions, congestion_offered};
 pub use stream::Stream;
 pub use tls::{
-    ALPN_REMUX1, ALPN_REMUX2, ClientTls, Explainer, Fault, HandshakeError, LoadError, LoadFault, ServerTls,
-    TlsFiles, TlsSettings, TlsStream, explain_alert,
+    ALPN_EAGER, ALPN_REMUX1, ALPN_REMUX2, ClientTls, Explainer, Fault, HandshakeError, LoadError, LoadFault,
+    ServerTls, TlsFiles, TlsSettings, TlsStream, explain_alert,
 };

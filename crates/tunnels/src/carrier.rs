@@ -3,21 +3,24 @@
 //! Siblings don't see each other, so here is where a TLS stream meets the pool's record seam and where ALPN becomes a
 //! wire.
 
-use std::io;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
-use remux::session::{Batch, PathInfo};
-use remux::{BufStream, ByteStream, Connected, PeerFacts, Probe, Records};
-use transport::{Connector, Explainer, Stream};
+use parking_lot::Mutex;
+use remux::session::PathInfo;
+use remux::{BufStream, ByteStream, Connected, PeerFacts, Probe};
+use sla::event::Health;
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use transport::{Connector, Explainer, Server, Stream};
 
 use crate::config;
 
-/// The wires to offer in TLS, best first.
+/// The wires to offer in TLS, best first: ends with different settings find out in the handshake, not in each other's bytes.
 pub(crate) fn alpn(carrier: config::Carrier) -> &'static [&'static [u8]] {
     match carrier {
-        config::Carrier::Eager => &[],
+        config::Carrier::Eager => &[transport::ALPN_EAGER],
         config::Carrier::Remux(config::Wire::Auto) => &[transport::ALPN_REMUX2, transport::ALPN_REMUX1],
         config::Carrier::Remux(config::Wire::Remux2) => &[transport::ALPN_REMUX2],
         config::Carrier::Remux(config::Wire::Classic) => &[transport::ALPN_REMUX1],
@@ -44,21 +47,22 @@ pub(crate) fn accepted(stream: Stream, wire: remux::Wire) -> Connected {
     dress(stream, wire, None)
 }
 
-/// Dresses a dialled transport for the pool. `connector` learns of a server that refused us after the handshake.
-pub(crate) fn dialled(stream: Stream, wire: remux::Wire, connector: Arc<Connector>) -> Connected {
-    dress(stream, wire, Some(connector))
+/// Dresses a dialled transport for the pool; `way` learns of a server that refused us after the handshake.
+pub(crate) fn dialled(stream: Stream, wire: remux::Wire, way: (Arc<Connector>, Server)) -> Connected {
+    let (connector, server) = way;
+    // On our own wire a server speaks first; the classic one need not say anything.
+    let speaks_first = wire == remux::Wire::Remux2;
+    dress(stream, wire, Some(Awaited { connector, server, speaks_first, health: None }))
 }
 
-fn dress(stream: Stream, wire: remux::Wire, connector: Option<Arc<Connector>>) -> Connected {
+fn dress(stream: Stream, wire: remux::Wire, awaited: Option<Awaited>) -> Connected {
     let facts = facts(&stream);
     let probe = stream.probe();
     let connected = match stream {
         Stream::Plain(socket) => Connected::new(ByteStream::new(socket), wire, facts),
         Stream::Tls(tls) => {
-            let explainer = tls.explainer();
-            // On our own wire a server speaks first; the classic one need not say anything.
-            let awaited = connector.filter(|_| wire == remux::Wire::Remux2);
-            Connected::new(Explained { records: BufStream::new(tls), explainer, awaited }, wire, facts)
+            let explainer = Some(tls.explainer());
+            Connected::new(BufStream::new(Explained { stream: tls, explainer, awaited }), wire, facts)
         }
     };
     match probe {
@@ -77,47 +81,123 @@ pub(crate) fn facts(stream: &Stream) -> PeerFacts {
     }
 }
 
-/// Records whose errors say what a TLS alert means: in TLS 1.3 a client learns only by the first read that the server
-/// refused its certificate. A peer that closes before the bytes its wire begins with has most likely done that too.
-struct Explained<R> {
-    records: R,
-    explainer: Explainer,
-    /// Who dialled, until the server has said something.
-    awaited: Option<Arc<Connector>>,
+/// A byte stream whose errors say what a TLS alert means: in TLS 1.3 a client learns only by the first read that the server
+/// refused its certificate.
+#[derive(Debug)]
+pub(crate) struct Explained<S> {
+    stream: S,
+    explainer: Option<Explainer>,
+    awaited: Option<Awaited>,
 }
 
-impl<R> Explained<R> {
-    fn refused(&self, connector: &Connector, error: Option<io::Error>) -> io::Error {
-        connector.prefer_next();
-        let kind = error.as_ref().map_or(io::ErrorKind::ConnectionAborted, io::Error::kind);
-        io::Error::new(kind, self.explainer.early_death(error.as_ref()))
+/// A server of which nothing was heard yet.
+#[derive(Debug)]
+struct Awaited {
+    connector: Arc<Connector>,
+    server: Server,
+    /// Its wire begins with bytes of the server: an end before them is a refusal as well.
+    speaks_first: bool,
+    /// Where there is no pool that keeps it.
+    health: Option<Arc<Mutex<Health>>>,
+}
+
+impl Explained<Stream> {
+    /// A dialled connection for one eager request.
+    pub(crate) fn single(
+        stream: Stream,
+        connector: Arc<Connector>,
+        server: Server,
+        health: Arc<Mutex<Health>>,
+    ) -> Self {
+        let explainer = stream.explainer();
+        let awaited = Awaited { connector, server, speaks_first: false, health: Some(health) };
+        Self { stream, explainer, awaited: Some(awaited) }
+    }
+
+    pub(crate) fn get_ref(&self) -> &Stream {
+        &self.stream
+    }
+}
+
+impl<S> Explained<S> {
+    /// What a read tells of the server, and the error in words.
+    fn judge(&mut self, read: io::Result<usize>) -> io::Result<usize> {
+        let Some(awaited) = self.awaited.take() else { return read.map_err(|error| self.explain(error)) };
+        let explained = read.as_ref().err().and_then(|error| self.explainer.as_ref()?.explain(error));
+        let refused = explained.is_some() || awaited.speaks_first && !matches!(read, Ok(1..));
+        if !refused {
+            if let (Some(health), Ok(1..)) = (&awaited.health, &read) {
+                health.lock().ok();
+            }
+            return read;
+        }
+        awaited.connector.give_up_on(awaited.server);
+        let text = match (explained, &self.explainer) {
+            (Some(text), _) => text,
+            (None, Some(explainer)) => explainer.early_death(read.as_ref().err()),
+            (None, None) => "closed before its first byte".to_owned(),
+        };
+        if let Some(health) = &awaited.health {
+            health.lock().failed(&text);
+        }
+        Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
     }
 
     fn explain(&self, error: io::Error) -> io::Error {
-        match self.explainer.explain(&error) {
-            Some(text) => io::Error::new(error.kind(), text),
-            None => error,
-        }
+        let text = self.explainer.as_ref().and_then(|explainer| explainer.explain(&error));
+        text.map_or_else(|| error, |text| io::Error::new(io::ErrorKind::ConnectionAborted, text))
     }
 }
 
-impl<R: Records> Records for Explained<R> {
-    fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut BytesMut) -> Poll<io::Result<usize>> {
-        let read = ready!(self.records.poll_read(cx, into));
-        Poll::Ready(match (read, self.awaited.take()) {
-            (Ok(0), Some(connector)) => Err(self.refused(&connector, None)),
-            (Err(error), Some(connector)) => Err(self.refused(&connector, Some(error))),
-            (Err(error), None) => Err(self.explain(error)),
-            (Ok(count), _) => Ok(count),
-        })
+impl<S: AsyncRead + Unpin> AsyncRead for Explained<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut this.stream).poll_read(cx, buf));
+        let read = read.map(|()| buf.filled().len().saturating_sub(before));
+        Poll::Ready(this.judge(read).map(|_| ()))
+    }
+}
+
+impl<S: AsyncBufRead + Unpin> AsyncBufRead for Explained<S> {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        let read = ready!(Pin::new(&mut this.stream).poll_fill_buf(cx)).map(<[u8]>::len);
+        this.judge(read)?;
+        // Filled just now: the buffer is there at once.
+        Pin::new(&mut this.stream).poll_fill_buf(cx)
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, batch: &mut Batch) -> Poll<io::Result<()>> {
-        self.records.poll_write(cx, batch).map_err(|error| self.explain(error))
+    fn consume(self: Pin<&mut Self>, amount: usize) {
+        Pin::new(&mut self.get_mut().stream).consume(amount);
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        Pin::new(&mut this.stream).poll_write(cx, bytes).map_err(|error| this.explain(error))
     }
 
-    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.records.poll_shutdown(cx)
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        Pin::new(&mut this.stream).poll_write_vectored(cx, slices).map_err(|error| this.explain(error))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
 }
 

@@ -1,5 +1,6 @@
 //! How a client reaches its server with a request: a stream of the pool, or a connection of its own.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -7,10 +8,13 @@ use bytes::Bytes;
 use eagersocks::Reply;
 use framing::remux2::Code;
 use framing::{Host, Target};
+use parking_lot::Mutex;
 use remux::session::Open;
 use remux::{ConnectError, Connected, Dialer};
+use sla::event::Health;
 use transport::{ClientTls, Connector, DialOptions, Stream, TlsFiles, TlsSettings};
 
+use crate::carrier::Explained;
 use crate::relay::{Broken, stream_broken};
 use crate::{Error, carrier, config};
 
@@ -19,13 +23,19 @@ pub(crate) enum Outbound {
     /// A stream of a pooled connection.
     Pool(Dialer),
     /// One connection a request.
-    Single(Arc<Connector>),
+    Single(Single),
+}
+
+/// The way without a pool, which keeps no record of the server's health for us.
+pub(crate) struct Single {
+    connector: Arc<Connector>,
+    health: Arc<Mutex<Health>>,
 }
 
 /// A request that is on its way.
 pub(crate) enum Opened {
     Stream(remux::Stream),
-    Connection(Stream),
+    Connection(Explained<Stream>),
 }
 
 impl Outbound {
@@ -42,7 +52,10 @@ impl Outbound {
         let name: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let connector = Arc::new(Connector::new(config.server.net, addresses, tls.clone(), options));
         let outbound = match config.carrier {
-            config::Carrier::Eager => Self::Single(connector),
+            config::Carrier::Eager => {
+                let health = Arc::new(Mutex::new(Health::new(name.join(","))));
+                Self::Single(Single { connector, health })
+            }
             config::Carrier::Remux(wire) => {
                 let strict = config.reply == Reply::Strict;
                 let dialer = Dialer::builder(config.remux.clone()).name(name.join(","));
@@ -61,13 +74,11 @@ impl Outbound {
                 let stream = dialer.open(open).await;
                 stream.map(Opened::Stream).map_err(|error| no_way(error.code(), error.to_string()))
             }
-            Self::Single(connector) => {
-                let lost = |text: String| no_way(Code::TRUNCATED, text);
-                let mut stream = connector.connect().await.map_err(|error| lost(error.to_string()))?;
-                stream.arm_reset().map_err(|error| lost(error.to_string()))?;
-                eagersocks::dial(&mut stream, target, &early)
-                    .await
-                    .map_err(|error| lost(error.to_string()))?;
+            Self::Single(single) => {
+                let lost = |error: io::Error| no_way(Code::TRUNCATED, error.to_string());
+                let mut stream = single.connect().await?;
+                stream.get_ref().arm_reset().map_err(lost)?;
+                eagersocks::dial(&mut stream, target, &early).await.map_err(lost)?;
                 Ok(Opened::Connection(stream))
             }
         }
@@ -78,6 +89,18 @@ impl Outbound {
         if let Self::Pool(dialer) = self {
             dialer.drain(limit).await;
         }
+    }
+}
+
+impl Single {
+    async fn connect(&self) -> Result<Explained<Stream>, Broken> {
+        let connected = self.connector.connect_to().await;
+        let (stream, server) = connected.map_err(|error| {
+            let text = error.to_string();
+            self.health.lock().failed(&text);
+            no_way(Code::TRUNCATED, text)
+        })?;
+        Ok(Explained::single(stream, self.connector.clone(), server, self.health.clone()))
     }
 }
 
@@ -125,8 +148,9 @@ async fn connect(
     wire: config::Wire,
     strict: bool,
 ) -> Result<Connected, ConnectError> {
-    let stream =
-        connector.connect().await.map_err(|error| ConnectError::new(error.to_string()).with_source(error))?;
+    let connected = connector.connect_to().await;
+    let (stream, server) =
+        connected.map_err(|error| ConnectError::new(error.to_string()).with_source(error))?;
     let wire = carrier::wire(wire, &stream);
     if strict && wire == remux::Wire::Classic {
         let remote = stream.socket().remote();
@@ -135,5 +159,5 @@ async fn connect(
              set eagersocks.reply to eager, or have the server speak remux2"
         )));
     }
-    Ok(carrier::dialled(stream, wire, connector))
+    Ok(carrier::dialled(stream, wire, (connector, server)))
 }

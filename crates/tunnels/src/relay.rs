@@ -20,6 +20,8 @@ use remux::StreamError;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
+use crate::carrier::Explained;
+
 /// One side of a flow.
 pub(crate) trait Endpoint {
     /// The next bytes, `None` at a clean end.
@@ -324,6 +326,12 @@ impl Armed for transport::Socket {
     }
 }
 
+impl Armed for Explained<transport::Stream> {
+    fn disarm_reset(&self) {
+        Armed::disarm_reset(self.get_ref());
+    }
+}
+
 impl Armed for transport::Stream {
     fn disarm_reset(&self) {
         let _ = Self::disarm_reset(self);
@@ -344,6 +352,8 @@ impl<S> Plain<S> {
             }
             ErrorKind::UnexpectedEof => ("truncated", Code::TRUNCATED),
             ErrorKind::TimedOut => ("timeout", Code::IDLE),
+            // The server would not have us.
+            ErrorKind::PermissionDenied => ("refused", Code::TRUNCATED),
             _ => ("error", Code::SERVER_ERROR),
         };
         Broken::new(end, code, format!("{}: {error}", self.who))
@@ -472,6 +482,7 @@ pub(crate) fn stream_broken(error: &StreamError) -> Broken {
                 Code::RULE_REFUSED => "denied",
                 Code::TRUNCATED => "truncated",
                 Code::IDLE => "timeout",
+                Code::DRAIN => "stopped",
                 _ => "refused",
             };
             let text = if text.is_empty() { code.explain().to_owned() } else { text.clone() };

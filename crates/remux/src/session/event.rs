@@ -98,7 +98,7 @@ pub enum Event {
         /// How it ended.
         end: StreamEnd,
     },
-    /// The first byte came from the peer: the dial was good.
+    /// The peer has begun to speak this wire: the dial was good. remux2: its SETTINGS came; classic: its first byte.
     FirstByte,
     /// The peer said how the connection may be used.
     PeerLimits {

@@ -165,16 +165,18 @@ impl Session {
         if input.is_empty() {
             return Ok(());
         }
-        if !self.peer.first_byte {
-            self.peer.first_byte = true;
-            self.events.push_back(Event::FirstByte);
-        }
         let before = input.len();
         let result = match self.wire {
             Wire::Remux2 => self.receive_remux2(now, input),
             Wire::Classic => self.receive_classic(now, input).map(|()| true),
         };
         self.stats.bytes_in = self.stats.bytes_in.saturating_add(before.saturating_sub(input.len()) as u64);
+        // A server of another kind may answer with an alert or a page: only what this wire begins with proves the peer.
+        let proven = self.wire == Wire::Classic || self.peer.settings;
+        if proven && !self.peer.first_byte {
+            self.peer.first_byte = true;
+            self.events.push_back(Event::FirstByte);
+        }
         let busy = match result {
             Ok(busy) => busy,
             Err(cause) => {

@@ -195,6 +195,10 @@ fn judge_own(
     if !own.usage.allows(role) {
         return Err(fault(LoadFault::WrongUse { role, usage: own.usage.to_string() }));
     }
+    // Clients look for the name they dial among these; the common name is no longer anybody's (RFC 9525).
+    if role == Role::Server && !own.names_a_server() {
+        return Err(fault(LoadFault::Nameless { subject: own.subject.clone() }));
+    }
     Ok(own.clone())
 }
 
@@ -282,6 +286,12 @@ pub enum LoadFault {
         "no such file → check the path (a relative one starts at the working directory), or make certificates with tunnels init"
     )]
     Missing,
+    /// Our own certificate as a server has no subject alternative name that a client could look for.
+    #[error("\"{subject}\" bears no DNS name and no address, so no client can accept it (its common name does not count) → reissue it with a subject alternative name: the host that clients dial")]
+    Nameless {
+        /// Whose.
+        subject: String,
+    },
     /// PEM, but without the block that is needed.
     #[error("has no {wanted} block, it holds {found} → check that the files are not mixed up")]
     NoBlock {
@@ -344,6 +354,7 @@ impl LoadFault {
             LoadFault::Missing | LoadFault::TooLong | LoadFault::Unreadable { .. } => "TLS-115",
             LoadFault::NotCa { .. } => "TLS-116",
             LoadFault::Key { .. } | LoadFault::KeyEncrypted => "TLS-117",
+            LoadFault::Nameless { .. } => "TLS-118",
             LoadFault::KeyMode { .. } => "SEC-330",
         }
     }
@@ -509,6 +520,27 @@ mod tests {
             assert_eq!(error.code(), "TLS-112");
             assert!(error.to_string().contains("clientAuth"), "{error}");
         }
+    }
+
+    #[test]
+    fn servers_certificate_without_a_name_to_dial_is_refused_and_a_clients_is_not() {
+        for leaf in [
+            Leaf::server("tunnel.example.net").without_names(),
+            Leaf::server("x").without_names().uri("spiffe://corp/tunnel"),
+        ] {
+            let folder = TempDir::new().expect("folder");
+            let ca = Ca::new("Root");
+            let files = ca.issue(&leaf).write(folder.path(), "server", &ca);
+            let error = load(&files, Role::Server).expect_err("nameless");
+            assert_eq!((error.code(), &error.path), ("TLS-118", &files.certificate));
+            assert!(error.to_string().contains("no client can accept it"), "{error}");
+        }
+        let folder = TempDir::new().expect("folder");
+        let ca = Ca::new("Root");
+        let by_address = ca.issue(&Leaf::server("x").without_names().ip([192, 0, 2, 7]));
+        assert!(load(&by_address.write(folder.path(), "server", &ca), Role::Server).is_ok());
+        let (_folder, files) = client_files(Leaf::client("c").without_names());
+        assert!(load(&files, Role::Client).is_ok(), "a client without names is known by its key");
     }
 
     #[test]

@@ -59,6 +59,8 @@ impl TlsSettings {
     }
 }
 
+/// ALPN id of the eager request without mux.
+pub const ALPN_EAGER: &[u8] = b"eagersocks/1";
 /// ALPN id of the classic wire.
 pub const ALPN_REMUX1: &[u8] = b"remux/1";
 /// ALPN id of our own wire.
