@@ -52,10 +52,12 @@ async fn classic_full_queue_pauses_the_connection_until_it_is_read() {
     ours.write_all(b"behind the wall").await.unwrap();
     let mut got = [0; 15];
     assert!(timeout(Duration::from_secs(3), theirs.read_exact(&mut got)).await.is_err());
+    let start = tokio::time::Instant::now();
     let mut all = vec![0; 1 << 20];
     unread.read_exact(&mut all).await.unwrap();
     theirs.read_exact(&mut got).await.unwrap();
     assert_eq!(&got, b"behind the wall");
+    assert_eq!(start.elapsed(), Duration::ZERO);
     stuffing.await.unwrap().unwrap();
 }
 
