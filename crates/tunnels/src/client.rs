@@ -223,7 +223,9 @@ async fn carry(
             return Err(failure);
         }
     };
-    let quiet = Quiet { open: inner.config.stream.idle, half_closed: inner.config.stream.half_closed };
+    let half_closed = inner.config.stream.half_closed;
+    let half_closed = if opened.has_half_close() { half_closed } else { half_closed.min(NO_HALF_CLOSE) };
+    let quiet = Quiet { open: inner.config.stream.idle, half_closed };
     let near = Plain::new(socket, "application");
     let stop = shutdown.reached(Phase::Stopped);
     let mut report = match opened {
@@ -261,6 +263,10 @@ fn refused(peer: &str, error: &HandshakeError) {
         error => event::request_refused(peer, &error.to_string()),
     }
 }
+
+/// On the classic wire an application's end can't travel, so the destination never learns of it: what it has not answered by
+/// then it hardly will.
+const NO_HALF_CLOSE: Duration = Duration::from_secs(30);
 
 /// What an application may still send before it has read that it is refused.
 const UNREAD_MAX: u64 = 64 << 10;

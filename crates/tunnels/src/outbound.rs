@@ -105,6 +105,14 @@ impl Single {
 }
 
 impl Opened {
+    /// Whether the application's end of input reaches the destination.
+    pub(crate) fn has_half_close(&self) -> bool {
+        match self {
+            Self::Stream(stream) => stream.wire() == remux::Wire::Remux2,
+            Self::Connection(_) => true,
+        }
+    }
+
     /// Waits for the server's result where the wire can tell it.
     pub(crate) async fn result(&mut self) -> Result<Option<SocketAddr>, Broken> {
         match self {
