@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use framing::remux2::{Code, Header};
-use remux::session::{Batch, PathInfo, Session, StreamId};
+use remux::session::{Batch, PathInfo, Session, Stats, StreamId};
 use remux::{Budget, ConnectionError, Role, SessionConfig, Wire};
 use simnet::{Arrival, Duplex, Fault, Link, Plan, Rng, Trigger};
 
@@ -61,6 +61,8 @@ pub(crate) struct End {
     busy_since: Option<Instant>,
     /// The peer may be gone, as the session says.
     pub(crate) suspect: bool,
+    /// Since when an answer is due, after a suspend.
+    pub(crate) asked: Option<Instant>,
     /// A byte came from the peer since the last round.
     pub(crate) heard: bool,
     /// Since when bytes wait for the transport and none of them moved.
@@ -81,6 +83,7 @@ impl End {
             running: BTreeSet::new(),
             busy_since: None,
             suspect: false,
+            asked: None,
             heard: false,
             waits_since: None,
             looked: None,
@@ -155,6 +158,7 @@ impl End {
             to.send(now, self.batch.copy_to_bytes(n));
             self.session.handle_written(now, self.batch.len());
             self.waits_since = None;
+            self.asked = self.asked.map(|_| now);
             busy = true;
         }
         if self.session.closed().is_some() && !self.closed {
@@ -194,6 +198,12 @@ pub(crate) struct Conn {
     pub(crate) most_streams: usize,
     /// The server takes no more streams on it.
     pub(crate) refuses: bool,
+    /// The pool has given it up.
+    pub(crate) given_up: bool,
+    /// Since when the server has no stream on it.
+    empty_since: Option<Instant>,
+    /// Since when it carries no stream of the client's.
+    pub(crate) idle_since: Option<Instant>,
     pub(crate) fate: Fate,
     /// The pool knows that it is over.
     pub(crate) reported: bool,
@@ -202,6 +212,9 @@ pub(crate) struct Conn {
     path: Option<Path>,
     drain_at: Option<Instant>,
     drained_at: Option<Instant>,
+    tight: bool,
+    /// Streams the server carries at a time.
+    server_streams: u64,
     hostile: Option<(Half, Instant, Rng)>,
     hostile_struck: bool,
     /// The kernel gives a swallowing path up, or a hostile peer goes away, at this time.
@@ -287,12 +300,17 @@ impl Conn {
             most_uses: u32::MAX,
             most_streams: 256,
             refuses: false,
+            given_up: false,
+            empty_since: None,
+            idle_since: None,
             fate: Fate::Fine,
             reported: false,
             fault: None,
             path,
             drain_at,
             drained_at: None,
+            tight: wanted.contains(&Kind::TightMemory),
+            server_streams: configs[1].limits.max_streams.map_or(256, u64::from),
             hostile,
             hostile_struck: false,
             kernel_gives_up: None,
@@ -335,7 +353,9 @@ impl Conn {
         }
         self.link.settle();
         busy |= self.client.read(now, &mut self.link.ba);
+        let before = (self.server.session.streams(), self.server.session.stats());
         busy |= self.server.read(now, &mut self.link.ab);
+        self.check_refusals(before);
         self.link.settle();
         self.look(now);
         for end in [&mut self.client, &mut self.server] {
@@ -350,6 +370,11 @@ impl Conn {
             }
             end.busy_since = (!end.running.is_empty()).then(|| end.busy_since.unwrap_or(now));
         }
+        let clients = |id: &StreamId| self.wire == Wire::Classic || id.0 & 1 == 1;
+        let idle = !self.client.running.iter().any(clients);
+        let empty = self.server.session.streams() == 0;
+        self.empty_since = empty.then(|| self.empty_since.unwrap_or(now));
+        self.idle_since = idle.then(|| self.idle_since.unwrap_or(now));
         self.judge(now);
         busy
     }
@@ -422,9 +447,18 @@ impl Conn {
                 }
                 self.fate = if self.fate == Fate::Hostile { Fate::Hostile } else { Fate::Cut };
             }
+            let patience = SECOND + SECOND / 5 + self.link.ab.delay(now) + self.link.ba.delay(now);
+            let asked = end.asked.filter(|_| end.suspect && end.batch.is_empty());
+            if self.wire == Wire::Remux2 && end.is_alive() && asked.is_some_and(|at| now - at > patience) {
+                self.fault = Some(format!("the {role} slept, and does not know whether its peer is there"));
+            }
             if end.is_alive() && end.waits_since.is_some_and(|since| now - since > STALL + SECOND) {
                 self.fault = Some(format!("the {role} does not notice that its bytes go nowhere"));
             }
+        }
+        let idle = SERVER_IDLE + SECOND;
+        if self.server.is_alive() && self.empty_since.is_some_and(|since| now - since > idle) {
+            self.fault = Some("the server keeps a connection that nobody uses".into());
         }
         let patient = DRAIN_LIMIT + 15 * SECOND;
         if worst.is_none()
@@ -433,6 +467,16 @@ impl Conn {
             && self.drained_at.is_some_and(|at| now - at > patient)
         {
             self.fault = Some("a drained connection goes on past its limit".into());
+        }
+    }
+
+    /// A server refuses what is above its limit, and nothing else.
+    fn check_refusals(&mut self, (streams, before): (usize, Stats)) {
+        let after = self.server.session.stats();
+        let most = streams as u64 + (after.accepted - before.accepted);
+        let excused = self.tight || self.drained_at.is_some() || self.fate == Fate::Hostile;
+        if after.refused > before.refused && most < self.server_streams && !excused {
+            self.fault = Some(format!("the server refused a stream beside {most}"));
         }
     }
 
@@ -558,5 +602,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(5);
 /// Both ends' bound on writing nothing.
 const STALL: Duration = Duration::from_secs(30);
 /// After this the kernel gives up a path that swallows everything; the sessions have to be faster.
-const KERNEL_PATIENCE: Duration = Duration::from_secs(60);
+const KERNEL_PATIENCE: Duration = Duration::from_secs(90);
+/// The server's bound on connections without streams.
+const SERVER_IDLE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(100);

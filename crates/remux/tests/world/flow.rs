@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use framing::{Host, Target};
 use remux::Wire;
+use remux::pool::Ticket;
 use remux::session::Open;
 use simnet::Rng;
 
@@ -30,6 +31,8 @@ pub(crate) struct Flow {
     pub(crate) asked: Option<Instant>,
     /// It was refused once, and asked for again.
     pub(crate) retried: bool,
+    /// Where.
+    pub(crate) avoids: Option<Ticket>,
     /// It never got a stream, and why.
     pub(crate) refused: Option<String>,
     /// Its connection was struck: it may end early.
@@ -55,7 +58,11 @@ pub(crate) struct Side {
     /// It was told to wait: it does nothing until the session says that something changed.
     pub(crate) waits_to_read: bool,
     pub(crate) waits_to_write: bool,
+    /// The session takes no more of its bytes.
+    pub(crate) cannot_write: bool,
     pub(crate) received: usize,
+    /// Bytes that had come when the stream ended.
+    pub(crate) came: u64,
     pub(crate) finished: bool,
     pub(crate) fin: bool,
     pub(crate) reset: bool,
@@ -75,8 +82,14 @@ enum Reads {
 }
 
 impl Flow {
-    /// Draws a flow.
-    pub(crate) fn plan(index: usize, wire: Wire, wanted: &BTreeSet<Kind>, rng: &mut Rng) -> Self {
+    /// Draws a flow that begins within `spread`.
+    pub(crate) fn plan(
+        index: usize,
+        wire: Wire,
+        spread: Duration,
+        wanted: &BTreeSet<Kind>,
+        rng: &mut Rng,
+    ) -> Self {
         let remux2 = wire == Wire::Remux2;
         let reversed = remux2 && wanted.contains(&Kind::ServerStream) && rng.one_in(3);
         let opener = if reversed { Half::Server } else { Half::Client };
@@ -90,7 +103,7 @@ impl Flow {
         let [client, server] = sides;
         let mut flow = Self {
             index,
-            begins: Duration::from_millis(rng.between(0, 3_000)),
+            begins: Duration::from_micros(rng.between(0, u64::try_from(spread.as_micros()).unwrap())),
             opener,
             client,
             server,
@@ -99,6 +112,7 @@ impl Flow {
             opened: 0,
             asked: None,
             retried: false,
+            avoids: None,
             refused: None,
             tainted: false,
         };
@@ -144,11 +158,12 @@ impl Flow {
     }
 
     /// The stream was refused before anything was done with it: everything from the start again.
-    pub(crate) fn begin_again(&mut self) {
+    pub(crate) fn begin_again(&mut self, elsewhere_than: Ticket) {
         self.retried = true;
+        self.avoids = Some(elsewhere_than);
         let side = self.side(self.opener);
         (side.sent, side.finished, side.failed, side.stream) = (0, false, None, None);
-        (side.waits_to_read, side.waits_to_write) = (false, false);
+        (side.waits_to_read, side.waits_to_write, side.cannot_write, side.came) = (false, false, false, 0);
     }
 
     /// A side was planned to reset.
@@ -205,7 +220,9 @@ impl Side {
             stream: None,
             waits_to_read: false,
             waits_to_write: false,
+            cannot_write: false,
             received: 0,
+            came: 0,
             finished: false,
             fin: false,
             reset: false,
@@ -281,7 +298,7 @@ impl Side {
 
     /// Nothing more will come or go; on the classic wire one end is the end of both directions.
     pub(crate) fn is_done(&self, classic: bool) -> bool {
-        self.reset || self.failed.is_some() || self.fin && (self.finished || classic)
+        self.reset || self.failed.is_some() || self.fin && (self.finished || self.cannot_write || classic)
     }
 }
 

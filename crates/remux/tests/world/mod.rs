@@ -4,20 +4,18 @@ mod conn;
 mod flow;
 mod judge;
 mod kind;
+mod plan;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use framing::remux2::{Code, Opened};
+use framing::remux2::{Code, MAX_PAYLOAD, Opened};
 
 use remux::pool::{self, Action, CloseReason, Pool, Proof, RequestError, Ticket, Waiter};
 use remux::session::{Event, Open, Recv, StreamId};
-use remux::{
-    Budget, ClassicConfig, ConnectionError, OpenReason, Pressure, SendConfig, SessionConfig, StreamError,
-    Wire,
-};
+use remux::{Budget, ConnectionError, OpenReason, Pressure, SessionConfig, StreamError, Wire};
 use simnet::Rng;
 
 use conn::{Conn, Fate, Half};
@@ -38,6 +36,8 @@ pub(crate) struct World {
     conns: BTreeMap<Ticket, Conn>,
     gone: Vec<Ticket>,
     flows: Vec<Flow>,
+    /// The pool's timer is late by so much.
+    late: Duration,
     /// The client's machine wakes up.
     suspend_at: Option<Instant>,
     wanted: BTreeSet<Kind>,
@@ -54,57 +54,6 @@ pub(crate) struct World {
 pub(crate) type Place = Option<(Ticket, StreamId)>;
 
 impl World {
-    /// The world of this seed.
-    pub(crate) fn new(seed: u64, wire: Wire) -> Self {
-        let mut rng = Rng::new(seed.wrapping_mul(2).wrapping_add(u64::from(wire == Wire::Classic)));
-        let start = Instant::now();
-        let mut wanted = BTreeSet::new();
-        for _ in 0..rng.between(1, 4) {
-            wanted.extend(rng.pick(&Kind::ALL));
-        }
-        let limits = pool::Config {
-            limits: pool::Limits {
-                max_age: Duration::from_millis(rng.between(50, 20_000)),
-                max_count: u32::try_from(rng.between(1, 40)).unwrap(),
-                max_streams: 256,
-            },
-            idle_max: Duration::from_millis(rng.between(10, 10_000)),
-            max_connections: rng.size(8, 200),
-            ..pool::Config::default()
-        };
-        // Small worlds are fast and find most; a few are large.
-        let count = if rng.one_in(12) { rng.size(40, 200) } else { rng.size(1, 24) };
-        let flows = (0..count).map(|index| Flow::plan(index, wire, &wanted, &mut rng)).collect();
-        let tight = wanted.contains(&Kind::TightMemory);
-        let budgets = [0, 1].map(|_| {
-            let (growth, held) = (rng.between(0, 1 << 20), rng.between(256 << 10, 1 << 20));
-            Arc::new(if tight { Budget::new(growth, held) } else { Budget::default() })
-        });
-        Self {
-            seed,
-            wire,
-            start,
-            now: start,
-            pool: Pool::new(limits, rng.bits()),
-            limits,
-            configs: configs(&wanted, &mut rng),
-            conns: BTreeMap::new(),
-            gone: Vec::new(),
-            flows,
-            suspend_at: wanted
-                .contains(&Kind::Suspend)
-                .then(|| start + Duration::from_millis(rng.between(0, 5_000))),
-            trouble: tight,
-            wanted,
-            fired: BTreeSet::new(),
-            budgets,
-            telling: false,
-            trace: DefaultHasher::new(),
-            steps: 0,
-            rng,
-        }
-    }
-
     /// The same world, printing what happens.
     pub(crate) fn telling(mut self) -> Self {
         self.telling = true;
@@ -149,7 +98,7 @@ impl World {
         for round in 0.. {
             self.check(round < 100_000, "one instant never ends");
             let mut busy = false;
-            if self.pool.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            if self.pool.poll_timeout().is_some_and(|(at, _)| at + self.late <= now) {
                 self.pool.handle_timeout(now);
                 busy = true;
             }
@@ -235,6 +184,7 @@ impl World {
                 Action::Probe(ticket) => {
                     if let Some(conn) = self.conns.get_mut(&ticket) {
                         conn.client.session.handle_suspend(self.now);
+                        conn.client.asked = Some(self.now);
                         self.fired.insert(Kind::Suspend);
                     }
                 }
@@ -259,21 +209,30 @@ impl World {
         conn.used += 1;
         let (used, max) = (conn.used, self.limits.limits);
         let (most, refuses, suspect) = (conn.most_uses, conn.refuses, conn.client.suspect);
+        let running = conn.client.running.iter().filter(|id| is_clients(self.wire, **id)).count();
+        let most_streams = if conn.fate == Fate::Hostile { usize::MAX } else { conn.most_streams };
         self.check(age < max.max_age || used == 1, "a stream on a connection past its age");
         self.check(used <= max.max_count.min(most), "a stream on a connection past its count");
         self.check(!refuses, "a stream on a connection whose server takes no more");
         self.check(!suspect, "a stream on a connection that may be dead");
+        self.check(
+            self.flows[index].avoids != Some(ticket),
+            "a stream on the connection that had refused it",
+        );
         let (open, fin) = self.flows[index].request(self.wire);
         let conn = self.conns.get_mut(&ticket).unwrap();
         match conn.client.session.open(now, open) {
-            Ok(id) => self.begun(index, ticket, id, fin),
+            Ok(id) => {
+                self.check(running < most_streams, "more streams than the server allows");
+                self.begun(index, ticket, id, fin);
+            }
             Err(error) => {
                 // As a dialer does: elsewhere, in its old place.
                 self.note(|| format!("{ticket:?}: {}", error.reason));
-                let conn = &self.conns[&ticket];
-                let running = conn.client.running.iter().filter(|id| is_clients(self.wire, **id)).count();
-                let full = running >= conn.most_streams || error.reason != OpenReason::TooMany;
-                self.check(full || conn.fate == Fate::Hostile, "a stream too many that is not");
+                let hostile = self.conns[&ticket].fate == Fate::Hostile;
+                let full = running >= most_streams || error.reason != OpenReason::TooMany;
+                self.check(full || hostile, "a stream too many that is not");
+                self.flows[index].avoids = Some(ticket);
                 let asked = self.flows[index].asked.unwrap_or(now);
                 self.pool.handle_open_failed(now, ticket);
                 self.pool.request_again(now, waiter, asked, ticket);
@@ -302,6 +261,7 @@ impl World {
             self.gone.push(ticket);
             return self.pool.handle_closed(now, ticket, format!("{why:?}"));
         }
+        conn.given_up = true;
         let used = conn.client.running.iter().any(|id| is_clients(self.wire, *id));
         match why {
             CloseReason::Idle => conn.client.session.abort(now, ConnectionError::Idle),
@@ -345,6 +305,11 @@ impl World {
         self.fired.extend(conn.struck(now));
         let tainted = conn.fate != Fate::Fine;
         self.trouble |= tainted;
+        let idle = conn.idle_since.filter(|_| !conn.given_up && conn.client.over.is_none());
+        let most = self.limits.idle_max + Duration::from_millis(100);
+        if idle.is_some_and(|since| now - since > most) {
+            self.fail("a connection without streams stays");
+        }
         if let Some(fault) = conn.fault.take() {
             self.fail(&format!("{ticket:?}: {fault}"));
         }
@@ -410,6 +375,9 @@ impl World {
                 let end = conn.end(half);
                 if let Some(index) = end.flows.get(&id) {
                     let side = self.flows[*index].side(half);
+                    if let Event::Ended { end, .. } = &event {
+                        side.came = end.bytes_in;
+                    }
                     side.waits_to_read &= matches!(event, Event::Writable(_));
                     side.waits_to_write &= matches!(event, Event::Readable(_));
                 }
@@ -522,7 +490,7 @@ impl World {
         // On the classic wire the server's end is the end of both: it waits until it has everything.
         let patient = classic && half == Half::Server && flow.server.received < flow.client.planned;
         let side = flow.side(half);
-        if !side.may_write() || side.failed.is_some() || side.reset {
+        if !side.may_write() || side.failed.is_some() || side.reset || side.cannot_write {
             return false;
         }
         let Some(conn) = self.conns.get_mut(&ticket) else { return false };
@@ -542,14 +510,11 @@ impl World {
                     session.send(now, id, chunk).unwrap();
                     busy = true;
                 }
-                Err(_) if side.finished => {}
-                Err(error) => {
-                    self.handle_failure(index, half, ticket, id, &error);
-                    return true;
-                }
+                // Its reader learns why, after what came before.
+                Err(_) => side.cannot_write = true,
             }
         }
-        if side.wants_finish() && !side.finished && !patient {
+        if side.wants_finish() && !side.finished && !patient && !side.cannot_write {
             side.finished = true;
             session.finish(now, id);
             busy = true;
@@ -605,12 +570,17 @@ impl World {
         let retries = flow.opener == Half::Client && fresh && !flow.retried && conn.fate != Fate::Hostile;
         if !error.is_refused_safe() || !retries {
             flow.tainted |= error.is_refused_safe();
-            flow.side(half).failed = Some(error.to_string());
-            return;
+            let side = flow.side(half);
+            side.failed = Some(error.to_string());
+            // A frame counts when its header comes; all but the last one were whole.
+            let frame = if self.wire == Wire::Remux2 { MAX_PAYLOAD } else { usize::from(u16::MAX) };
+            let read = (side.received + frame) as u64 >= side.came;
+            let lost = matches!(error, StreamError::Truncated { .. }) && !read && conn.fate != Fate::Hostile;
+            return self.check(!lost, "bytes that had come before the cut can't be read");
         }
         let served = flow.view(half.other()).stream.is_some();
         let asked = flow.asked.unwrap_or(now);
-        flow.begin_again();
+        flow.begin_again(ticket);
         let end = conn.end(half);
         end.session.forget(now, id);
         end.flows.remove(&id);
@@ -622,7 +592,7 @@ impl World {
 
     fn next_instant(&self) -> Option<Instant> {
         let now = self.now;
-        let pool = self.pool.poll_timeout().map(|(at, _)| at);
+        let pool = self.pool.poll_timeout().map(|(at, _)| at + self.late);
         let conns = self.conns.values().filter_map(conn::Conn::poll_timeout);
         let flows = self.flows.iter().filter_map(|flow| flow.poll_timeout(now, self.start));
         conns.chain(pool).chain(flows).chain(self.suspend_at).min()
@@ -633,38 +603,6 @@ impl World {
             println!("{:>12?} {}", self.now - self.start, what());
         }
     }
-}
-
-/// The client's and the server's configurations: mostly the default, with small queues and odd sizes now and then.
-fn configs(wanted: &BTreeSet<Kind>, rng: &mut Rng) -> [SessionConfig; 2] {
-    let mut draw = || {
-        let mut config = SessionConfig::default();
-        if rng.one_in(3) {
-            let usual = SendConfig::default();
-            config.sending = SendConfig {
-                queue: rng.size(1_000, 256 << 10),
-                small_record: rng.size(1_400, 16_384),
-                quantum: rng.size(1_000, 64 << 10),
-                batch_records: rng.size(1, 8),
-                ..usual
-            };
-            config.classic = ClassicConfig {
-                queue: rng.size(4 << 10, 256 << 10),
-                max_payload: rng.size(1_000, 65_535),
-                ..ClassicConfig::default()
-            };
-        }
-        config
-    };
-    let [mut client, mut server] = [draw(), draw()];
-    if wanted.contains(&Kind::SafeRetry) {
-        server.limits.max_streams = Some(u32::try_from(rng.between(1, 4)).unwrap());
-        server.announce.max_reuse = rng.one_in(2).then(|| u32::try_from(rng.between(1, 20)).unwrap());
-    }
-    if wanted.contains(&Kind::ServerStream) {
-        client.limits.max_streams = Some(u32::try_from(rng.between(1, 8)).unwrap());
-    }
-    [client, server]
 }
 
 /// Whether the client opened the stream.
