@@ -75,7 +75,7 @@ pub(crate) enum ConnEvent {
     PeerLimits { max_age: Duration, max_reuse: u32, max_streams: u32 },
     /// The peer opened a stream.
     Incoming(Stream),
-    /// A stream is over in both directions; `live` are left.
+    /// A stream that was opened here is over in both directions; `live` of either side have a handle.
     StreamEnded { id: StreamId, live: usize },
     /// The peer takes no new streams.
     PeerDraining { cause: String },

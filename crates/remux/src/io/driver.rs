@@ -78,6 +78,7 @@ pub(crate) fn start(
         read_size: READ_SMALL,
         small_reads: 0,
         paused: false,
+        ended: None,
         blocked: false,
         timer: Box::pin(tokio::time::sleep_until(start.into())),
         armed: None,
@@ -108,6 +109,8 @@ struct Driver {
     small_reads: u8,
     /// The session wants no bytes for now (classic: a stream's queue is full).
     paused: bool,
+    /// The transport has ended, and bytes from before its end wait for the session.
+    ended: Option<End>,
     /// The transport takes no more for now.
     blocked: bool,
     timer: Pin<Box<Sleep>>,
@@ -246,6 +249,11 @@ impl Driver {
     /// Writes and pulls until the session has nothing to say or the transport takes no more.
     fn poll_sending(&mut self, cx: &mut Context<'_>, now: Instant, turn: &mut Turn) -> Result<Step, End> {
         loop {
+            if self.ended.is_some() {
+                // Nobody is there to take it.
+                self.batch.clear();
+                self.blocked = false;
+            }
             let before = self.batch.len();
             if before > 0 || self.blocked {
                 let written = self.records.poll_write(cx, &mut self.batch);
@@ -256,7 +264,7 @@ impl Driver {
                 self.blocked = written.is_pending();
                 match written {
                     Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(error)) => return Err(error.into()),
+                    Poll::Ready(Err(error)) => return Err(self.read_rest(cx, error.into())),
                     Poll::Pending => {
                         if moved > 0 {
                             // A TLS stream may have taken all of it and still wait for the socket: that is not written yet.
@@ -284,10 +292,20 @@ impl Driver {
 
     /// Reads up to a slab, then lets the session take it.
     fn poll_reading(&mut self, cx: &mut Context<'_>, now: Instant, turn: &mut Turn) -> Result<Step, End> {
-        if self.paused && !self.shared.lock().session.wants_read() {
-            return Ok(Step::Idle);
+        if self.paused {
+            if !self.shared.lock().session.wants_read() {
+                return Ok(Step::Idle);
+            }
+            self.paused = false;
+            // What waits goes first: reading on each time would let the slab grow.
+            if !self.slab.is_empty() {
+                self.hand_over(now)?;
+                return Ok(Step::More);
+            }
         }
-        let resumed = std::mem::take(&mut self.paused) && !self.slab.is_empty();
+        if let Some(end) = self.ended.take() {
+            return Err(end);
+        }
         let mut fresh = 0_usize;
         let mut step = Step::More;
         let mut ended = None;
@@ -320,22 +338,45 @@ impl Driver {
         self.adapt(fresh);
         turn.bytes = turn.bytes.saturating_add(fresh);
         self.bytes_in = self.bytes_in.saturating_add(wide(fresh));
-        if fresh > 0 || resumed {
-            let handled = {
-                let mut inner = self.shared.lock();
-                let handled = inner.session.handle_data(now, &mut self.slab);
-                self.paused = !inner.session.wants_read();
-                inner.paused = self.paused;
-                inner.collect(&mut self.effects);
-                handled
-            };
-            self.apply()?;
-            handled?;
+        if fresh > 0 {
+            self.hand_over(now)?;
         }
         match ended {
+            // What came before the end is still to be read.
+            Some(end) if self.paused => {
+                self.ended = Some(end);
+                Ok(Step::Idle)
+            }
             Some(end) => Err(end),
             None => Ok(step),
         }
+    }
+
+    /// Lets the session take what was read.
+    fn hand_over(&mut self, now: Instant) -> Result<(), End> {
+        let handled = {
+            let mut inner = self.shared.lock();
+            let handled = inner.session.handle_data(now, &mut self.slab);
+            self.paused = !inner.session.wants_read();
+            inner.paused = self.paused;
+            inner.collect(&mut self.effects);
+            handled
+        };
+        self.apply()?;
+        Ok(handled?)
+    }
+
+    /// Reads what the transport still has after a write failed: the peer's last words may explain it.
+    fn read_rest(&mut self, cx: &mut Context<'_>, failed: End) -> End {
+        for _ in 0..TURN_READS {
+            match self.poll_reading(cx, now(), &mut Turn::default()) {
+                Ok(Step::More) => {}
+                Ok(Step::Idle | Step::Full) => return failed,
+                Err(end @ End::Orderly(_)) => return end,
+                Err(_) => return failed,
+            }
+        }
+        failed
     }
 
     /// Goes to sleep, unless something came up since the last look at the session.

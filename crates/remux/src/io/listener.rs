@@ -56,11 +56,16 @@ impl Listener {
         let closed = {
             let mut state = self.shared.state.lock();
             state.connections.insert(id, connection.clone());
+            state.running = state.running.saturating_add(1);
             state.closed
         };
+        let running = Running { shared: self.shared.clone() };
         let mut tasks = self.tasks.lock();
         reap(&mut tasks);
-        tasks.spawn(task);
+        tasks.spawn(async move {
+            let _running = running;
+            task.await
+        });
         drop(tasks);
         if closed {
             connection.drain(Code::DRAIN, Duration::ZERO);
@@ -103,17 +108,14 @@ impl Listener {
     /// Cancel safe: what was begun goes on.
     pub async fn drain(&self, limit: Duration) {
         self.shutdown(limit);
-        std::future::poll_fn(|cx| {
-            let mut tasks = self.tasks.lock();
-            loop {
-                match std::task::ready!(tasks.poll_join_next(cx)) {
-                    None => return std::task::Poll::Ready(()),
-                    Some(Err(error)) => report(error),
-                    Some(Ok(_)) => {}
-                }
+        loop {
+            let ended = self.shared.ended.notified();
+            if self.shared.state.lock().running == 0 {
+                break;
             }
-        })
-        .await;
+            ended.await;
+        }
+        reap(&mut self.tasks.lock());
     }
 
     fn shutdown(&self, limit: Duration) {
@@ -204,13 +206,31 @@ impl fmt::Debug for ConnectionHandle {
 struct Shared {
     state: Mutex<State>,
     arrived: Notify,
+    ended: Notify,
 }
 
 #[derive(Default)]
 struct State {
     queue: VecDeque<Stream>,
     connections: HashMap<ConnectionId, Connection>,
+    /// Connections whose task has not ended; it outlives the streams by the transport's orderly end.
+    running: usize,
     closed: bool,
+}
+
+/// Counts a connection's task, whichever way it ends.
+struct Running {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        {
+            let mut state = self.shared.state.lock();
+            state.running = state.running.saturating_sub(1);
+        }
+        self.shared.ended.notify_waiters();
+    }
 }
 
 /// What the listener sees of its connections.

@@ -23,7 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 use sla::ConnectionId;
 use tokio::sync::Notify;
 
-use crate::config::Wire;
+use crate::config::{Role, Wire};
 use crate::error::{ConnectionError, OpenError, OpenReason, StreamError};
 pub(crate) use crate::io::clock::now;
 use crate::io::connect::PeerFacts;
@@ -240,6 +240,12 @@ impl Inner {
         self.driver.clone()
     }
 
+    /// Whether this side opened the stream.
+    fn is_ours(&self, id: StreamId) -> bool {
+        let by_client = self.session.wire() == Wire::Classic || id.0 & 1 == 1;
+        by_client == (self.session.role() == Role::Client)
+    }
+
     fn can_go_on_reading(&self) -> bool {
         self.paused && self.session.wants_read()
     }
@@ -269,7 +275,9 @@ impl Inner {
                         slot.end = Some(end);
                         slot.wake(effects);
                     }
-                    effects.news.push(News::Ended { id, live: self.slots.len() });
+                    if self.is_ours(id) {
+                        effects.news.push(News::Ended { id, live: self.slots.len() });
+                    }
                 }
                 event => effects.news.push(News::Session(event)),
             }
