@@ -24,25 +24,18 @@ pub enum HandshakeError {
     /// The socket failed.
     #[error("the socket failed: {0}")]
     Io(#[from] io::Error),
-    /// The source gave wrong passwords too often and has to wait.
-    #[error("too many failed logins from this source, closed for another {} s", wait.as_secs())]
-    LockedOut {
-        /// How long it is still locked out.
-        wait: Duration,
-    },
     /// The request is one that is never served.
     #[error("{0}")]
     Refused(#[from] Refusal),
 }
 
 impl HandshakeError {
-    /// One word for counters: `closed`, `deadline`, `io`, `locked_out`, or the [`Refusal`]'s kind.
+    /// One word for counters: `closed`, `deadline`, `io`, or the [`Refusal`]'s kind.
     pub const fn kind(&self) -> &'static str {
         match self {
             Self::Closed { .. } => "closed",
             Self::Deadline { .. } => "deadline",
             Self::Io(_) => "io",
-            Self::LockedOut { .. } => "locked_out",
             Self::Refused(refusal) => refusal.kind,
         }
     }

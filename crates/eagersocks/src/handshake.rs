@@ -22,6 +22,7 @@
 //! was found right. The verdict depends on the bytes, never on how they were cut.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -43,6 +44,7 @@ pub struct Handshake {
     reply: Reply,
     users: Users,
     auth_delay: Duration,
+    guess: Guess,
     state: State,
     out: Bytes,
     outcome: Option<Result<Request, Refusal>>,
@@ -55,6 +57,7 @@ impl Handshake {
             reply: config.reply,
             users: config.users.clone(),
             auth_delay: config.auth_delay,
+            guess: Guess::Free,
             state: State::Start,
             out: Bytes::new(),
             outcome: None,
@@ -77,6 +80,51 @@ impl Handshake {
     /// The end of the handshake, once, and not before its last reply was taken.
     pub fn poll_outcome(&mut self) -> Option<Result<Request, Refusal>> {
         if self.out.is_empty() { self.outcome.take() } else { None }
+    }
+
+    /// From now on a password is not judged before [`judge`](Self::judge) says so.
+    pub(crate) fn guard(&mut self) {
+        self.guess = Guess::Guarded;
+    }
+
+    /// Whether a password has come and waits to be judged.
+    pub(crate) fn is_waiting_for_judgement(&self) -> bool {
+        self.guess == Guess::Waiting
+    }
+
+    /// Lets the next [`handle_data`](Self::handle_data) judge the password.
+    pub(crate) fn judge(&mut self) {
+        self.guess = Guess::Free;
+    }
+
+    /// Refuses without having looked at the password.
+    pub(crate) fn turn_away(&mut self, why: impl fmt::Display) {
+        let reply = match self.state {
+            // Not a challenge: the password may be right, and nobody is to type another one.
+            State::Http => wire(&Response::refusal(Status::Unavailable)),
+            _ => wire(&v5::AuthReply { accepted: false }),
+        };
+        self.state = State::Over;
+        self.guess = Guess::Free;
+        self.outcome = Some(Err(Refusal { delay: self.auth_delay, ..refuse("auth_limit", why, reply) }));
+    }
+
+    /// Whether a password was found right since the last call.
+    pub(crate) fn take_proven(&mut self) -> bool {
+        let proven = self.guess == Guess::Right;
+        if proven {
+            self.guess = Guess::Free;
+        }
+        proven
+    }
+
+    /// Whether the password that has come has to wait.
+    fn hold(&mut self) -> bool {
+        let held = matches!(self.guess, Guess::Guarded | Guess::Waiting);
+        if held {
+            self.guess = Guess::Waiting;
+        }
+        held
     }
 
     /// Handles one message; whether there may be another one right now.
@@ -151,8 +199,15 @@ impl Handshake {
 
     fn handle_login(&mut self, input: &mut BytesMut) -> Next {
         let no = || wire(&v5::AuthReply { accepted: false });
-        let refused = |error| Refusal { delay: self.auth_delay, ..refuse("auth_malformed", error, no()) };
-        let Some(v5::Auth { credential }) = take(input).map_err(refused)? else { return Ok(None) };
+        let delay = self.auth_delay;
+        let refused = |error| Refusal { delay, ..refuse("auth_malformed", error, no()) };
+        let Some((v5::Auth { credential }, used)) = v5::Auth::decode(input).map_err(refused)? else {
+            return Ok(None);
+        };
+        if self.hold() {
+            return Ok(None);
+        }
+        input.advance(used);
         let credential = self.verify(&credential, no)?;
         self.out = wire(&v5::AuthReply { accepted: true });
         Ok(Some(State::Request { credential: Some(credential) }))
@@ -172,6 +227,10 @@ impl Handshake {
             refuse(http_kind(error), format!("http request refused: {error}"), reply)
         };
         let Some((head, used)) = Head::parse(input).map_err(refused)? else { return Ok(None) };
+        let guesses = !self.users.is_empty() && head.authorization != Authorization::Absent;
+        if guesses && self.hold() {
+            return Ok(None);
+        }
         input.advance(used);
         let credential = match (self.users.is_empty(), &head.authorization) {
             (true, _) => None,
@@ -188,21 +247,25 @@ impl Handshake {
     }
 
     fn verify(
-        &self,
+        &mut self,
         credential: &framing::Credential,
         reply: impl Fn() -> Bytes,
     ) -> Result<Credential, Refusal> {
         let found = self.users.verify(credential.user(), credential.password());
-        found.ok_or_else(|| self.wrong_password(Some(credential), reply()))
+        let proven = found.ok_or_else(|| self.wrong_password(Some(credential), reply()))?;
+        self.guess = Guess::Right;
+        Ok(proven)
     }
 
     /// Names a user only if there is one of that name: people type passwords into the wrong field.
     fn wrong_password(&self, credential: Option<&framing::Credential>, reply: Bytes) -> Refusal {
-        let detail = match credential.and_then(|credential| self.users.named(credential.user())) {
+        let user = credential.and_then(|credential| self.users.named(credential.user())).cloned();
+        let detail = match &user {
             Some(user) => format!("wrong password for user {user:?}"),
             None => "unknown user or unusable credentials".to_owned(),
         };
-        Refusal { delay: self.auth_delay, wrong_password: true, ..refuse("auth_failed", detail, reply) }
+        let refusal = refuse("auth_failed", detail, reply);
+        Refusal { delay: self.auth_delay, wrong_password: true, user, ..refusal }
     }
 
     fn accept(
@@ -268,13 +331,15 @@ pub struct Refusal {
     pub reply: Bytes,
     /// How long to hold it back.
     pub delay: Duration,
-    /// One word for counters: `address_type`, `auth_failed`, `auth_malformed`, `auth_missing`, `bad_protocol`,
+    /// One word for counters: `address_type`, `auth_failed`, `auth_limit`, `auth_malformed`, `auth_missing`, `bad_protocol`,
     /// `command`, `malformed`, `method`, `name`, `no_method`, `port`, `too_long`, `web_page`, `web_request`.
     pub kind: &'static str,
     /// What was wrong; holds no unescaped byte of the peer.
     pub detail: String,
     /// Whether it counts for [`AuthLimit`](crate::AuthLimit).
     pub wrong_password: bool,
+    /// The configured user whose password was wrong.
+    pub user: Option<Arc<str>>,
 }
 
 impl fmt::Display for Refusal {
@@ -309,6 +374,19 @@ enum State {
     Over,
 }
 
+/// What becomes of a password.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Guess {
+    /// It is judged as it comes.
+    Free,
+    /// It will have to wait.
+    Guarded,
+    /// It has come and waits, still in the input.
+    Waiting,
+    /// It was found right, and nobody asked yet.
+    Right,
+}
+
 /// What every request must fulfil, whatever its protocol: kind, detail and code of the fault.
 pub(crate) fn check(command: Command, target: &Target) -> Result<(), (&'static str, &'static str, Code)> {
     match command {
@@ -320,7 +398,8 @@ pub(crate) fn check(command: Command, target: &Target) -> Result<(), (&'static s
 }
 
 pub(crate) fn refuse(kind: &'static str, detail: impl fmt::Display, reply: Bytes) -> Refusal {
-    Refusal { reply, delay: Duration::ZERO, kind, detail: detail.to_string(), wrong_password: false }
+    let detail = detail.to_string();
+    Refusal { reply, delay: Duration::ZERO, kind, detail, wrong_password: false, user: None }
 }
 
 pub(crate) const fn kind(error: DecodeError) -> &'static str {

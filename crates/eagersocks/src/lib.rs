@@ -69,4 +69,4 @@ pub use io::dial::dial;
 #[cfg(feature = "io")]
 pub use io::listener::{Accepted, Listener, Speaks, listen, listen_socks};
 pub use request::{Credential, Protocol, Request};
-pub use users::{AuthLimit, Password, Users, UsersError};
+pub use users::{AuthLimit, Password, TooManyGuesses, Users, UsersError};

@@ -49,7 +49,7 @@ impl Users {
     }
 
     /// The configured user of that name.
-    pub(crate) fn named(&self, name: &[u8]) -> Option<&str> {
+    pub(crate) fn named(&self, name: &[u8]) -> Option<&Arc<str>> {
         let (user, _) = self.0.get_key_value(std::str::from_utf8(name).ok()?)?;
         Some(user)
     }
@@ -83,7 +83,12 @@ impl Password {
     }
 }
 
-/// How often each source gave a wrong password lately: five within a minute close it for a minute.
+/// How often each source gave a wrong password lately, and how fast it may guess on.
+///
+/// After five wrong passwords within a minute the passwords of that source are judged one by one, 200 ms apart,
+/// until it gave no wrong one for a minute. A right one is never refused for the wrong ones before it, only held up:
+/// it gets in at its turn and clears the count, since many programs behind one address are mostly one person's. More
+/// than 25 that wait at once are not judged at all.
 ///
 /// A source is an IPv4 address or an IPv6 /64. Memory is bounded: 4,096 sources, the one that was quiet longest
 /// makes room.
@@ -98,18 +103,25 @@ impl AuthLimit {
         Self::default()
     }
 
-    /// Whether the source may try now.
+    /// Whether the source's passwords are judged one by one now.
+    pub fn is_slowed(&self, now: Instant, source: IpAddr) -> bool {
+        self.sources.get(&key(source)).is_some_and(|record| record.is_slowed(now))
+    }
+
+    /// Takes the turn of the next password of the source: how long to wait before it is judged.
     ///
     /// # Errors
-    /// How long it still has to wait.
-    pub fn check(&self, now: Instant, source: IpAddr) -> Result<(), Duration> {
-        let Some(until) = self.sources.get(&key(source)).and_then(|record| record.locked_until) else {
-            return Ok(());
-        };
-        match until.checked_duration_since(now) {
-            Some(wait) if !wait.is_zero() => Err(wait),
-            _ => Ok(()),
+    /// Too many wait already; no turn was taken.
+    pub fn turn(&mut self, now: Instant, source: IpAddr) -> Result<Duration, TooManyGuesses> {
+        let record = self.sources.get_mut(&key(source)).filter(|record| record.is_slowed(now));
+        let Some(record) = record else { return Ok(Duration::ZERO) };
+        let turn = record.next_turn.max(now);
+        let wait = turn.saturating_duration_since(now);
+        if wait > WAIT_MAX {
+            return Err(TooManyGuesses);
         }
+        record.next_turn = turn.checked_add(PACE).unwrap_or(turn);
+        Ok(wait)
     }
 
     /// The source gave a wrong password.
@@ -122,7 +134,8 @@ impl AuthLimit {
             since: now,
             last: now,
             failures: 0,
-            locked_until: None,
+            slowed_until: None,
+            next_turn: now,
         });
         if now.saturating_duration_since(record.since) >= WINDOW {
             record.since = now;
@@ -130,15 +143,22 @@ impl AuthLimit {
         }
         record.last = now;
         record.failures = record.failures.saturating_add(1);
-        if record.failures >= FAILURES_MAX {
-            record.failures = 0;
-            record.since = now;
-            record.locked_until = now.checked_add(LOCKOUT);
+        let was_slowed = record.is_slowed(now);
+        if was_slowed || record.failures >= FAILURES_MAX {
+            record.slowed_until = now.checked_add(SLOWED);
+        }
+        if !was_slowed {
+            record.next_turn = now.checked_add(PACE).unwrap_or(now);
         }
     }
 
+    /// The source gave a right password: nothing is held against it any more. Whether it had been slowed.
+    pub fn handle_success(&mut self, now: Instant, source: IpAddr) -> bool {
+        self.sources.remove(&key(source)).is_some_and(|record| record.is_slowed(now))
+    }
+
     fn make_room(&mut self, now: Instant) {
-        self.sources.retain(|_, record| now.saturating_duration_since(record.last) < WINDOW.max(LOCKOUT));
+        self.sources.retain(|_, record| now.saturating_duration_since(record.last) < WINDOW.max(SLOWED));
         while self.sources.len() >= SOURCES_MAX {
             let Some(quietest) = self.sources.iter().min_by_key(|(_, record)| record.last).map(|(ip, _)| *ip)
             else {
@@ -154,8 +174,21 @@ struct Record {
     since: Instant,
     last: Instant,
     failures: u32,
-    locked_until: Option<Instant>,
+    slowed_until: Option<Instant>,
+    /// When the next password is judged while slowed.
+    next_turn: Instant,
 }
+
+impl Record {
+    fn is_slowed(&self, now: Instant) -> bool {
+        self.slowed_until.is_some_and(|until| now < until)
+    }
+}
+
+/// More passwords of one source wait to be judged than may.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("too many wrong passwords from this source, and too many more wait to be judged")]
+pub struct TooManyGuesses;
 
 /// Why users can't be configured as written. No message holds a password.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -191,7 +224,12 @@ pub enum UsersError {
 const FIELD_MAX: usize = 255;
 const FAILURES_MAX: u32 = 5;
 const WINDOW: Duration = Duration::from_secs(60);
-const LOCKOUT: Duration = Duration::from_secs(60);
+/// How long a source is slowed after a wrong password.
+const SLOWED: Duration = Duration::from_secs(60);
+/// Between two passwords of a slowed source.
+const PACE: Duration = Duration::from_millis(200);
+/// A longer wait than this is refused at once.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 const SOURCES_MAX: usize = 4096;
 
 /// One household or cloud customer holds a whole IPv6 /64.
@@ -262,30 +300,58 @@ mod tests {
         assert_eq!(text, "Users(2)");
     }
 
-    #[test]
-    fn fifth_failure_within_a_minute_locks_the_source_for_a_minute() {
-        let (mut limit, now) = (AuthLimit::new(), Instant::now());
-        let (source, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
-        for n in 0..5 {
-            assert_eq!(limit.check(now, source), Ok(()), "before failure {n}");
-            limit.handle_failure(now, source);
-        }
-        assert_eq!(limit.check(now, source), Err(LOCKOUT));
-        assert_eq!(limit.check(now, other), Ok(()));
-        assert_eq!(
-            limit.check(now + LOCKOUT - Duration::from_millis(1), source),
-            Err(Duration::from_millis(1))
-        );
-        assert_eq!(limit.check(now + LOCKOUT, source), Ok(()));
+    fn guess(limit: &mut AuthLimit, now: Instant, source: IpAddr) -> Result<Duration, TooManyGuesses> {
+        limit.turn(now, source).inspect(|_| limit.handle_failure(now, source))
     }
 
     #[test]
-    fn slow_failures_never_lock() {
+    fn fifth_failure_within_a_minute_slows_the_source_and_nobody_else() {
+        let (mut limit, now) = (AuthLimit::new(), Instant::now());
+        let (source, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        for n in 0..5 {
+            assert_eq!(guess(&mut limit, now, source), Ok(Duration::ZERO), "guess {n}");
+        }
+        assert!(limit.is_slowed(now, source));
+        for n in 1..=25 {
+            assert_eq!(guess(&mut limit, now, source), Ok(PACE * n), "guess {n} in the line");
+        }
+        assert_eq!(limit.turn(now, source), Err(TooManyGuesses));
+        assert_eq!(limit.turn(now + PACE, source), Ok(WAIT_MAX), "a place is free again");
+        assert_eq!(limit.turn(now, other), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn source_is_slowed_until_a_minute_without_a_wrong_password() {
+        let (mut limit, now) = (AuthLimit::new(), Instant::now());
+        let source = "192.0.2.1".parse().unwrap();
+        (0..5).for_each(|_| limit.handle_failure(now, source));
+        let last = now + Duration::from_secs(59);
+        limit.handle_failure(last, source);
+        assert!(limit.is_slowed(last + SLOWED - Duration::from_millis(1), source));
+        assert!(!limit.is_slowed(last + SLOWED, source));
+        assert_eq!(limit.turn(last + SLOWED, source), Ok(Duration::ZERO));
+    }
+
+    #[test]
+    fn right_password_clears_the_count() {
+        let (mut limit, now) = (AuthLimit::new(), Instant::now());
+        let source = "192.0.2.1".parse().unwrap();
+        (0..5).for_each(|_| limit.handle_failure(now, source));
+        assert!(limit.handle_success(now, source));
+        for n in 0..4 {
+            limit.handle_failure(now, source);
+            assert!(!limit.is_slowed(now, source), "failure {n} after a right one");
+        }
+        assert!(!limit.handle_success(now, source));
+    }
+
+    #[test]
+    fn slow_failures_never_slow_the_source() {
         let (mut limit, mut now) = (AuthLimit::new(), Instant::now());
         let source = "192.0.2.1".parse().unwrap();
         for _ in 0..50 {
             limit.handle_failure(now, source);
-            assert_eq!(limit.check(now, source), Ok(()));
+            assert!(!limit.is_slowed(now, source));
             now += Duration::from_secs(15);
         }
     }
@@ -297,9 +363,9 @@ mod tests {
             limit.handle_failure(now, format!("2001:db8:0:1::{n}").parse().unwrap());
             limit.handle_failure(now, "::ffff:192.0.2.1".parse().unwrap());
         }
-        assert!(limit.check(now, "2001:db8:0:1:ffff::1".parse().unwrap()).is_err());
-        assert!(limit.check(now, "2001:db8:0:2::1".parse().unwrap()).is_ok());
-        assert!(limit.check(now, "192.0.2.1".parse().unwrap()).is_err());
+        assert!(limit.is_slowed(now, "2001:db8:0:1:ffff::1".parse().unwrap()));
+        assert!(!limit.is_slowed(now, "2001:db8:0:2::1".parse().unwrap()));
+        assert!(limit.is_slowed(now, "192.0.2.1".parse().unwrap()));
     }
 
     #[test]

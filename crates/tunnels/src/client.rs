@@ -260,6 +260,9 @@ fn refused(peer: &str, error: &HandshakeError) {
     match error {
         // A port scan or a health check: nothing was asked.
         HandshakeError::Closed { received: 0 } => {}
+        HandshakeError::Refused(refusal) if refusal.wrong_password => {
+            event::auth_failed(peer, refusal.user.as_deref());
+        }
         error => event::request_refused(peer, &error.to_string()),
     }
 }

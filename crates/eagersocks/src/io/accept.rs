@@ -1,13 +1,15 @@
 //! Drives a handshake over any byte stream: reads, writes and waits as the state machine says.
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use framing::Target;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::eager::take_eager;
 use crate::error::HandshakeError;
@@ -32,10 +34,11 @@ where
     run(socket, config, None).await
 }
 
-/// [`handshake()`] that counts wrong passwords by `source` in `gate`, and closes on a source with too many.
+/// [`handshake()`] that counts wrong passwords by `source` in `gate`; a source with too many of them waits for its turn
+/// with each further one, right or wrong (see [`AuthLimit`]).
 ///
 /// # Errors
-/// As [`handshake()`], and [`HandshakeError::LockedOut`].
+/// As [`handshake()`].
 ///
 /// # Cancel safety
 /// As [`handshake()`].
@@ -81,16 +84,35 @@ where
 
 /// The [`AuthLimit`] that the handshakes of one listener share.
 #[derive(Debug, Default)]
-pub struct Gate(Mutex<AuthLimit>);
+pub struct Gate {
+    limit: Mutex<AuthLimit>,
+    /// A right password came from a source that had been slowed: whoever waits looks again.
+    cleared: Notify,
+}
 
 impl Gate {
-    /// A gate nobody was sent away from yet.
+    /// A gate nobody has to wait at yet.
     pub fn new() -> Self {
         Self::default()
     }
 
     fn lock(&self) -> MutexGuard<'_, AuthLimit> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.limit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a turn taken, or until the source is not slowed any more.
+    async fn wait(&self, source: IpAddr, turn: Instant) {
+        loop {
+            let mut cleared = pin!(self.cleared.notified());
+            cleared.as_mut().enable();
+            if !self.lock().is_slowed(Instant::now().into_std(), source) {
+                return;
+            }
+            tokio::select! {
+                () = sleep_until(turn) => return,
+                () = cleared => {}
+            }
+        }
     }
 }
 
@@ -118,15 +140,24 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let mut handshake = Handshake::new(config);
+    if source.is_some() {
+        handshake.guard();
+    }
     let mut input = BytesMut::with_capacity(READ_SIZE);
     let mut received = 0usize;
     loop {
-        match advance(&mut handshake, &mut input, source)? {
+        match advance(&mut handshake, &mut input, source) {
             Step::Send(reply) => {
                 socket.write_all(&reply).await?;
                 socket.flush().await?;
             }
             Step::End(outcome) => return Ok(outcome?),
+            Step::Wait(turn) => {
+                if let Some((source, gate)) = source {
+                    gate.wait(source, turn).await;
+                }
+                handshake.judge();
+            }
             Step::Read => match read(socket, &mut input).await? {
                 0 => return Err(HandshakeError::Closed { received }),
                 n => received = received.saturating_add(n),
@@ -137,30 +168,40 @@ where
 
 /// One step of the state machine. With a gate, judging a password and counting it are one step under one lock:
 /// a thousand guesses side by side are counted like a thousand in a row.
-fn advance(
-    handshake: &mut Handshake,
-    input: &mut BytesMut,
-    source: Source<'_>,
-) -> Result<Step, HandshakeError> {
-    let now = Instant::now().into_std();
-    let mut gate = source.map(|(source, gate)| (source, gate.lock()));
-    if let Some((source, limit)) = &gate {
-        limit.check(now, *source).map_err(|wait| HandshakeError::LockedOut { wait })?;
-    }
+fn advance(handshake: &mut Handshake, input: &mut BytesMut, source: Source<'_>) -> Step {
+    let now = Instant::now();
+    let mut limit = source.map(|(_, gate)| gate.lock());
     handshake.handle_data(input);
+    if let (Some((source, gate)), Some(limit)) = (source, &mut limit) {
+        if handshake.is_waiting_for_judgement() {
+            match limit.turn(now.into_std(), source) {
+                Ok(wait) if !wait.is_zero() => return Step::Wait(now.checked_add(wait).unwrap_or(now)),
+                Ok(_) => handshake.judge(),
+                Err(full) => handshake.turn_away(full),
+            }
+            handshake.handle_data(input);
+        }
+        if handshake.take_proven() && limit.handle_success(now.into_std(), source) {
+            gate.cleared.notify_waiters();
+        }
+    }
     if let Some(reply) = handshake.poll_transmit() {
-        return Ok(Step::Send(reply));
+        return Step::Send(reply);
     }
-    let Some(outcome) = handshake.poll_outcome() else { return Ok(Step::Read) };
-    if let (Some((source, limit)), Err(Refusal { wrong_password: true, .. })) = (&mut gate, &outcome) {
-        limit.handle_failure(now, *source);
+    let Some(outcome) = handshake.poll_outcome() else { return Step::Read };
+    if let (Some((source, _)), Some(limit), Err(Refusal { wrong_password: true, .. })) =
+        (source, &mut limit, &outcome)
+    {
+        limit.handle_failure(now.into_std(), source);
     }
-    Ok(Step::End(outcome))
+    Step::End(outcome)
 }
 
 enum Step {
     Send(Bytes),
     End(Result<Request, Refusal>),
+    /// A password waits for its turn.
+    Wait(Instant),
     Read,
 }
 

@@ -134,46 +134,121 @@ async fn attempt(
 }
 
 #[tokio::test(start_paused = true)]
-async fn wrong_password_is_answered_after_200_ms_and_the_sixth_not_at_all() {
+async fn wrong_password_is_answered_after_200_ms_and_a_right_one_gets_in_after_any_number() {
     let gate = Arc::new(Gate::new());
-    for _ in 0..5 {
+    for _ in 0..12 {
         let began = Instant::now();
         let (outcome, heard) = attempt(gate.clone(), "192.0.2.1", "guess").await;
-        assert_eq!((outcome.unwrap_err().kind(), heard), ("auth_failed", bytes("0502 0101")));
+        let error = outcome.unwrap_err();
+        assert_eq!((error.kind(), heard), ("auth_failed", bytes("0502 0101")));
         assert_eq!(began.elapsed(), Duration::from_millis(200));
+        let HandshakeError::Refused(refusal) = error else { panic!("{error}") };
+        assert_eq!(refusal.user.as_deref(), Some("ann"));
     }
-    let (outcome, heard) = attempt(gate.clone(), "192.0.2.1", "secret").await;
-    assert_eq!((outcome.unwrap_err().kind(), heard), ("locked_out", vec![]), "even with the right one");
-    assert!(attempt(gate.clone(), "192.0.2.2", "secret").await.0.is_ok(), "others are not concerned");
-    sleep(Duration::from_secs(60)).await;
     let request = attempt(gate, "192.0.2.1", "secret").await.0.unwrap();
     assert_eq!(request.credential.unwrap().user.as_ref(), "ann");
 }
 
 #[tokio::test(start_paused = true)]
-async fn guesses_side_by_side_are_counted_like_guesses_in_a_row() {
+async fn guesses_side_by_side_are_judged_one_by_one_and_too_many_not_at_all() {
     let gate = Arc::new(Gate::new());
+    let began = Instant::now();
     let all: Vec<_> = (0..40)
         .map(|n| {
             let gate = gate.clone();
-            tokio::spawn(async move { attempt(gate, "192.0.2.1", &format!("guess{n}")).await })
+            tokio::spawn(async move {
+                let (outcome, heard) = attempt(gate, "192.0.2.1", &format!("guess{n}")).await;
+                (outcome.unwrap_err(), heard, began.elapsed())
+            })
         })
         .collect();
-    let (mut answered, mut shut) = (0, 0);
+    let (mut judged, mut turned_away) = (Vec::new(), 0);
     for one in all {
-        match one.await.unwrap() {
-            (Err(error), heard) if error.kind() == "locked_out" => {
-                assert!(!heard.ends_with(&[1, 1]), "a locked out guess is not judged");
-                shut += 1;
-            }
-            (Err(error), heard) => {
-                assert_eq!((error.kind(), heard), ("auth_failed", bytes("0502 0101")));
-                answered += 1;
-            }
-            (Ok(_), _) => panic!("a guess got in"),
+        let (error, heard, after) = one.await.unwrap();
+        assert_eq!(heard, bytes("0502 0101"), "each has the protocol's answer");
+        match error.kind() {
+            "auth_failed" => judged.push(after.as_millis()),
+            "auth_limit" => turned_away += 1,
+            other => panic!("{other}"),
         }
     }
-    assert_eq!((answered, shut), (5, 35));
+    judged.sort_unstable();
+    let want: Vec<u128> = [200; 5].into_iter().chain((2..=26).map(|n| n * 200)).collect();
+    assert_eq!((judged, turned_away), (want, 10));
+}
+
+#[tokio::test(start_paused = true)]
+async fn right_password_among_wrong_ones_waits_for_its_turn_and_takes_the_others_along() {
+    let gate = Arc::new(Gate::new());
+    for _ in 0..5 {
+        attempt(gate.clone(), "192.0.2.1", "guess").await.0.unwrap_err();
+    }
+    let began = Instant::now();
+    let wrong = tokio::spawn(attempt(gate.clone(), "192.0.2.1", "guess"));
+    tokio::task::yield_now().await;
+    let right: Vec<_> = (0..20)
+        .map(|_| {
+            let gate = gate.clone();
+            tokio::spawn(async move {
+                attempt(gate, "192.0.2.1", "secret").await.0.unwrap();
+                began.elapsed()
+            })
+        })
+        .collect();
+    for one in right {
+        assert_eq!(one.await.unwrap(), Duration::from_millis(200), "the first right one opens for all");
+    }
+    wrong.await.unwrap().0.unwrap_err();
+    let elsewhere = Instant::now();
+    attempt(gate, "192.0.2.2", "secret").await.0.unwrap();
+    assert_eq!(elsewhere.elapsed(), Duration::ZERO, "others are not concerned");
+}
+
+#[tokio::test(start_paused = true)]
+async fn browser_with_the_right_password_is_not_asked_for_another_one_when_too_many_wait() {
+    let gate = Arc::new(Gate::new());
+    let ask = |password: &str| {
+        let (gate, token) = (gate.clone(), format!("ann:{password}"));
+        tokio::spawn(async move {
+            let (mut application, socket) = duplex(4096);
+            let token = basic(&token);
+            let head = format!(
+                "CONNECT a.example:443 HTTP/1.1\r\nHost: a.example:443\r\nProxy-Authorization: Basic {token}\r\n\r\n"
+            );
+            application.write_all(head.as_bytes()).await.unwrap();
+            let source = "192.0.2.1".parse().unwrap();
+            let front = tokio::spawn(async move {
+                let config = config(true, Reply::Eager);
+                handshake_from(socket, &config, source, &gate).await.map(|(_, request)| request)
+            });
+            application.shutdown().await.unwrap();
+            let heard = rest(application).await;
+            (front.await.unwrap().is_ok(), String::from_utf8(heard).unwrap()[9..12].to_owned())
+        })
+    };
+    let wrong: Vec<_> = (0..31).map(|_| ask("guess")).collect();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(ask("secret").await.unwrap(), (false, "503".to_owned()), "too many wait");
+    let mut answers = Vec::new();
+    for one in wrong {
+        answers.push(one.await.unwrap().1);
+    }
+    assert_eq!(answers.iter().filter(|answer| *answer == "407").count(), 30);
+    assert_eq!(ask("secret").await.unwrap(), (true, "200".to_owned()));
+}
+
+/// RFC 4648 base64, for one line.
+fn basic(text: &str) -> String {
+    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in text.as_bytes().chunks(3) {
+        let sum = chunk.iter().fold(0u32, |sum, byte| sum << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for digit in 0..4 {
+            let value = (sum >> (18 - 6 * digit)) & 63;
+            out.push(if digit <= chunk.len() { DIGITS[value as usize] as char } else { '=' });
+        }
+    }
+    out
 }
 
 #[tokio::test(start_paused = true)]
