@@ -1,7 +1,7 @@
 //! One session of either wire, told arbitrary frames, torn bytes and wishes of its application.
 //!
 //! The first byte draws wire, role and tightness of the limits; then each operation is a byte and what it needs.
-// max_len: 4096
+// max_len: 1024
 
 #![no_main]
 
