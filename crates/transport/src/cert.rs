@@ -458,7 +458,10 @@ mod tests {
             (end + hours(24 * 172 + 5), "none, it expired 172 days ago".to_owned(), -172),
             (
                 begin - hours(24 * 41),
-                format!("not valid yet, it begins in 41 days and ends in {} days", certificate.days_left(begin) + 41),
+                format!(
+                    "not valid yet, it begins in 41 days and ends in {} days",
+                    certificate.days_left(begin) + 41
+                ),
                 certificate.days_left(begin) + 41,
             ),
         ] {

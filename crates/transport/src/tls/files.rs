@@ -287,7 +287,9 @@ pub enum LoadFault {
     )]
     Missing,
     /// Our own certificate as a server has no subject alternative name that a client could look for.
-    #[error("\"{subject}\" bears no DNS name and no address, so no client can accept it (its common name does not count) → reissue it with a subject alternative name: the host that clients dial")]
+    #[error(
+        "\"{subject}\" bears no DNS name and no address, so no client can accept it (its common name does not count) → reissue it with a subject alternative name: the host that clients dial"
+    )]
     Nameless {
         /// Whose.
         subject: String,
