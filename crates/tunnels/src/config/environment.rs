@@ -1,6 +1,6 @@
 //! Settings in the environment.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use super::error::Error;
@@ -27,8 +27,10 @@ pub(super) fn variables(
             continue;
         }
         let Some(setting) = TABLE.iter().find(|setting| setting.variable() == name) else {
-            check_stray(name)?;
-            continue;
+            if OTHERS.contains(&name) || is_service_link(name, &text) {
+                continue;
+            }
+            return Err(stray(name));
         };
         if !setting.taken_by(role) {
             continue;
@@ -42,29 +44,35 @@ pub(super) fn variables(
     Ok((settings, file))
 }
 
-/// A variable that begins like a setting of ours and is none was misspelt.
-fn check_stray(name: &str) -> Result<(), Error> {
-    let group = |setting: &Setting| {
-        let group = setting.name.split('.').next().unwrap_or_default().to_uppercase();
-        name.strip_prefix(PREFIX)
-            .and_then(|rest| rest.strip_prefix(&group))
-            .is_some_and(|rest| rest.starts_with('_'))
-    };
-    if !TABLE.iter().any(group) {
-        return Ok(());
-    }
+/// What Kubernetes (and Docker before it) sets in every container for a service called `tunnels` or `tunnels-server`:
+/// nobody misspelt that, and nobody can unset it.
+fn is_service_link(name: &str, text: &OsStr) -> bool {
+    let is_url = || text.to_string_lossy().contains("://");
+    name.ends_with("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || (name.ends_with("_PORT") && is_url())
+        || name.split_once("_PORT_").is_some_and(|(_, port)| port.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// A variable that begins like ours and is none was misspelt.
+fn stray(name: &str) -> Error {
     let variables: Vec<String> = TABLE.iter().map(Setting::variable).collect();
-    let fix = match nearest(name, variables.iter().map(String::as_str)) {
+    let known = variables.iter().map(String::as_str).chain([FILE_VARIABLE]);
+    let fix = match nearest(name, known) {
         Some(near) => format!("did you mean {near}?"),
         None => "unset it; --help lists all settings".to_owned(),
     };
-    Err(Error::new(CONFIG, name, "", "no setting belongs to this environment variable", fix))
+    Error::new(CONFIG, name, "", "no setting belongs to this environment variable", fix)
 }
 
 /// The variable that names the file, as `--config` does.
 const FILE_VARIABLE: &str = "TUNNELS_CONFIG";
 
+/// Every variable that begins so is ours.
 const PREFIX: &str = "TUNNELS_";
+
+/// Those that scripts and tests of this repository use; the manual lists them.
+pub(super) const OTHERS: [&str; 3] = ["TUNNELS_BIN", "TUNNELS_BLESS", "TUNNELS_CHECK_INSTALL"];
 
 #[cfg(test)]
 mod tests {
@@ -87,8 +95,32 @@ mod tests {
                 "TUNNELS_SERVER_NET: server.net: \"udp6\" carries datagrams, which may be lost or reordered; the tunnel needs a byte stream"
             )
         );
-        for harmless in ["TUNNELS_SERVER_ALLOW", "TUNNELS_BLESS", "TUNNELS", "TUNNELSX"] {
+        assert_eq!(
+            error("TUNNELS_FOO", "7"),
+            (78, "TUNNELS_FOO: no setting belongs to this environment variable → unset it; --help lists all settings".into())
+        );
+        assert!(error("TUNNELS_CONFG", "c.yaml").1.ends_with("did you mean TUNNELS_CONFIG?"));
+        for harmless in ["TUNNELS_SERVER_ALLOW", "TUNNELS_BLESS", "TUNNELS_BIN", "TUNNELS", "TUNNELSX"] {
             assert_eq!(error(harmless, "not a network").0, 0, "{harmless}");
         }
+    }
+
+    #[test]
+    fn variables_that_kubernetes_sets_for_a_service_are_no_misspelt_settings() {
+        let exit = |name: &str, value: &str| {
+            invoke(Role::Server, [], [(name.into(), value.into())])
+                .map_or_else(|error| error.exit_code(), |_| 0)
+        };
+        for (name, value) in [
+            ("TUNNELS_SERVICE_HOST", "10.0.0.11"),
+            ("TUNNELS_SERVER_SERVICE_PORT", "443"),
+            ("TUNNELS_SERVER_SERVICE_PORT_TLS", "443"),
+            ("TUNNELS_SERVER_PORT", "tcp://10.0.0.11:443"),
+            ("TUNNELS_PORT_443_TCP", "tcp://10.0.0.11:443"),
+            ("TUNNELS_SERVER_PORT_443_TCP_ADDR", "10.0.0.11"),
+        ] {
+            assert_eq!(exit(name, value), 0, "{name}");
+        }
+        assert_eq!(exit("TUNNELS_SERVER_PORT", "443"), 78, "somebody meant server.addr");
     }
 }

@@ -120,7 +120,13 @@ server.addr: [\"a.example.net:443\", \"b.example.net:443\"]
   (`chmod 600`). Arguments are visible to every user of a machine: a secret there is taken with a warning.
 * **Both programs** take all flags of the original TunneLS, also those they don't use; other settings of the other program are
   refused in files and flags, and ignored in the environment.
-* A file has at most 1 MiB, one document, no tags, no merge keys. A setting given twice is an error.
+* A file has at most 1 MiB, one document, no merge keys, no tags of its own (`!x` is refused; YAML's, as in `!!str 60`, mean what they
+  mean there). A setting given twice is an error.
+* **Variables** that begin with `TUNNELS_` and are no setting are refused, as misspelt. Let alone are `TUNNELS_CONFIG`, those of the
+  repository's scripts (`TUNNELS_BIN`, `TUNNELS_BLESS`, `TUNNELS_CHECK_INSTALL`), and those that Kubernetes sets for a service of that
+  name (`TUNNELS_SERVER_SERVICE_HOST`, `TUNNELS_SERVER_PORT=tcp://…`).
+* **SIGHUP** reads file, users and certificates again. Settings that need a restart keep their old values; the log names those that
+  have changed (`config_warning`).
 
 `--print-config` prints every value and where it comes from (secrets as `***`), `--check` and `tunnels check FILE` say whether all of it
 is good, certificates included. Neither starts anything.
@@ -158,6 +164,13 @@ mod tests {
             manual() == found,
             "docs/configuration.md is stale at {differing:?}; TUNNELS_BLESS=1 rewrites it"
         );
+    }
+
+    #[test]
+    fn every_variable_that_is_let_alone_is_in_the_manual() {
+        for name in super::super::environment::OTHERS {
+            assert!(manual().contains(&format!("`{name}`")), "{name}");
+        }
     }
 
     #[test]

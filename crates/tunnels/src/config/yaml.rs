@@ -423,6 +423,16 @@ mod tests {
     }
 
     #[test]
+    fn tags_are_those_of_yaml_itself() {
+        let value = |text: &str| match parse(text) {
+            Ok(Some(Node::Map(entries))) => entries.into_iter().next().map(|(_, node)| node),
+            _ => None,
+        };
+        assert_eq!(value("a: !!str 60\n"), Some(Node::Text("60".into())));
+        assert_eq!(value("a: !seconds 60\n"), None);
+    }
+
+    #[test]
     fn file_of_comments_holds_nothing() {
         assert_eq!(parse(""), Ok(None));
         assert_eq!(parse("# only\n\n  # comments\n"), Ok(None));
