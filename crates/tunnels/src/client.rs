@@ -153,6 +153,9 @@ impl Reloader {
             tls.reload()?;
         }
         self.0.front.store(Arc::new(front(&fresh)));
+        if let Some(warning) = self.0.config.restart_warning(&fresh) {
+            event::config_warning(&warning);
+        }
         Ok(())
     }
 }

@@ -171,6 +171,9 @@ impl Reloader {
             tls.reload()?;
         }
         self.0.destinations.set_acl(acl(&fresh, &self.0.own));
+        if let Some(warning) = self.0.config.restart_warning(&fresh) {
+            event::config_warning(&warning);
+        }
         Ok(())
     }
 }

@@ -32,6 +32,7 @@ pub use eagersocks::{Reply, Users};
 pub use routing::Grant;
 pub use transport::{Address, Net};
 
+pub(crate) use address::bad_host;
 pub(crate) use error::quote;
 pub use error::{CONFIG, Error, USAGE};
 pub(crate) use file::explain;

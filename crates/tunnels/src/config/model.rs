@@ -124,12 +124,18 @@ impl Client {
     /// Reads file, environment and flags again, as they were named at the start.
     ///
     /// Users and grants may be taken from the result while running; the table in `docs/configuration.md` says which
-    /// settings can. Certificate files are not opened here.
+    /// settings can, and [`Client::restart_warning`] which of the others have changed. Certificate files are not opened
+    /// here.
     ///
     /// # Errors
     /// Whatever is wrong now; the running configuration is untouched.
     pub fn reload(&self) -> Result<Self, Error> {
         Source::reread(&self.source)?.client()
+    }
+
+    /// What [`Client::reload`] brought that only a restart can bring into effect, as a line for the log; `None` = nothing.
+    pub fn restart_warning(&self, fresh: &Client) -> Option<String> {
+        restart_warning(self.source.restart_needed(&fresh.source), &self.alert, &fresh.alert)
     }
 }
 
@@ -149,6 +155,22 @@ impl Server {
     pub fn reload(&self) -> Result<Self, Error> {
         Source::reread(&self.source)?.server()
     }
+
+    /// What [`Server::reload`] brought that only a restart can bring into effect, as a line for the log; `None` = nothing.
+    pub fn restart_warning(&self, fresh: &Server) -> Option<String> {
+        restart_warning(self.source.restart_needed(&fresh.source), &self.alert, &fresh.alert)
+    }
+}
+
+fn restart_warning(mut names: Vec<&str>, old: &Option<Alert>, new: &Option<Alert>) -> Option<String> {
+    // Behind `file:` the setting stays and the secret changes.
+    if old != new && !names.iter().any(|name| name.starts_with("sla.dingtalk.")) {
+        names.push("the secrets of sla.dingtalk");
+    }
+    if names.is_empty() {
+        return None;
+    }
+    Some(format!("changed, but in effect only after a restart: {}", names.join(", ")))
 }
 
 /// Sockets of one kind.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::Role;
 use super::error::Error;
 use super::setting::{Kind, Setting};
 use super::source::{Origin, Source};
@@ -66,6 +67,15 @@ impl<'a> Reader<'a> {
         fix: impl Into<String>,
     ) -> Error {
         self.source.clash(self.setting(name), item, why, fix)
+    }
+
+    pub(super) fn role(&self) -> Role {
+        self.source.role()
+    }
+
+    /// Whether there is neither a file nor a program that gave settings: only a command line and an environment.
+    pub(super) fn is_without_file(&self) -> bool {
+        self.source.is_without_file()
     }
 
     pub(super) fn file_open_to_others(&self) -> Option<(&Path, u32)> {

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use eagersocks::Reply;
+use framing::Host;
 use remux::Rate;
-use routing::Grant;
+use routing::{Grant, GrantError};
 use sla::subscriber::{LogPath, Rotation};
 use transport::{Address, Net};
 
@@ -101,8 +102,8 @@ pub(super) fn server(source: Arc<Source>) -> Result<Server, Error> {
 
 type ParseAddress = fn(Net, &str) -> Result<Address, transport::AddressError>;
 
-fn sockets(read: &Reader<'_>, net: &str, addr: &str, parse: ParseAddress) -> Result<Sockets, Error> {
-    let net: Net = read.parse(net)?;
+fn sockets(read: &Reader<'_>, net_name: &str, addr: &str, parse: ParseAddress) -> Result<Sockets, Error> {
+    let net: Net = read.parse(net_name)?;
     let texts = match read.value(addr) {
         Some(Value::List(items)) => items,
         Some(Value::Text(one)) if !one.is_empty() => vec![one],
@@ -116,12 +117,31 @@ fn sockets(read: &Reader<'_>, net: &str, addr: &str, parse: ParseAddress) -> Res
         read.bad_value(addr, item, format!("{what}{}", complaint.why), complaint.fix)
     };
     if texts.is_empty() {
-        // The message of the parser knows what an address of this net looks like.
-        let error = parse(net, "").err().map_or_else(String::new, |error| error.to_string());
-        return Err(bad(0, &error));
+        let form = match (addr, read.role()) {
+            _ if net == Net::Unix => "a path, for example /run/tunnels/server.sock",
+            ("server.addr", Role::Client) => "the server's host:port, for example tunnel.example.net:443",
+            ("server.addr", Role::Server) => "host:port, for example 0.0.0.0:443, or :443",
+            _ => "host:port, for example 127.0.0.1:1080",
+        };
+        let file = if read.is_without_file() && !read.is_given(addr) {
+            ", or name a file with --config (tunnels init writes files for both ends)"
+        } else {
+            ""
+        };
+        return Err(bad(0, &format!("the address is empty → give {form}{file}")));
     }
     for (item, text) in texts.iter().enumerate() {
+        if net == Net::Unix && address::looks_like_host_and_port(text) {
+            let why = "this looks like host:port, and the socket is a unix one, which has a path";
+            return Err(bad(
+                item,
+                &format!("{why} → set {net_name} to tcp, or write ./{text} if it is a file"),
+            ));
+        }
         let address = parse(net, text).map_err(|error| bad(item, &error.to_string()))?;
+        if let Some(message) = address.host().and_then(address::bad_host) {
+            return Err(bad(item, message));
+        }
         if let Address::Host(target) = &address
             && target.port == 0
             && !matches!(read.origin(addr), Origin::Code)
@@ -168,12 +188,15 @@ fn carrier(read: &Reader<'_>, server: &Sockets) -> Result<Carrier, Error> {
     };
     let carrier = if read.text("eagersocks.net") == "remux" { Carrier::Remux(wire) } else { Carrier::Eager };
     if is_plain(read, carrier)
-        && !read.switch("remux.insecure")
         && let Some(remote) = server.addresses.iter().find(|address| !address::is_local(address))
     {
         let name = if carrier == Carrier::Eager { "eagersocks.net" } else { "remux.net" };
         let why =
             format!("without TLS everybody on the path to {remote} could read, change and use the tunnel");
+        if read.switch("remux.insecure") {
+            read.warn(format!("remux.insecure: {why}"));
+            return Ok(carrier);
+        }
         let fix = "write tls, use loopback or a unix socket, or set remux.insecure if you mean it";
         return Err(read.clash(name, None, why, fix));
     }
@@ -225,22 +248,31 @@ fn server_tls(read: &Reader<'_>) -> Result<ServerTls, Error> {
 }
 
 fn check_server_name(read: &Reader<'_>, name: &str) -> Result<(), Error> {
-    if name.parse::<IpAddr>().is_ok() || framing::Name::new(name).is_some() {
+    const NAME: &str = "tls.server.name";
+    if name.parse::<IpAddr>().is_ok() {
         return Ok(());
     }
-    let why = format!("{} is neither a host name nor an address", quote(name));
-    Err(read.bad_value(
-        "tls.server.name",
-        None,
-        why,
-        "write it without a port, as it stands in the certificate",
-    ))
+    let Some(host) = framing::Name::new(name).map(Host::Name) else {
+        let why = format!("{} is neither a host name nor an address", quote(name));
+        let fix = "write it without a port, as it stands in the certificate";
+        return Err(read.bad_value(NAME, None, why, fix));
+    };
+    match address::bad_host(&host).map(Complaint::from_message) {
+        None => Ok(()),
+        Some(complaint) => {
+            let why = format!("{}: {}", quote(name), complaint.why);
+            Err(read.bad_value(NAME, None, why, complaint.fix))
+        }
+    }
 }
 
 fn grants(read: &Reader<'_>, name: &str) -> Result<Vec<Grant>, Error> {
     let parse = |(item, text): (usize, String)| {
         text.parse::<Grant>().map_err(|error| {
-            let complaint = Complaint::from_message(&error.to_string());
+            let mut complaint = Complaint::from_message(&error.to_string());
+            if let GrantError::Prefix { max, .. } = &error {
+                complaint.fix = format!("write /{max} or nothing for one address, less for a network");
+            }
             read.bad_value(name, Some(item), complaint.why, complaint.fix)
         })
     };

@@ -177,7 +177,35 @@ fn combination_that_cannot_work_is_refused_with_cause_and_advice() {
         ),
         (
             &[("server.addr", "")],
-            "server.addr: the address is empty → give host:port, for example 127.0.0.1:1080",
+            "server.addr: the address is empty → give the server's host:port, for example tunnel.example.net:443",
+        ),
+        (
+            &[("client.addr", "")],
+            "client.addr: the address is empty → give host:port, for example 127.0.0.1:1080",
+        ),
+        (
+            &[("server.net", "unix"), ("server.addr", "127.0.0.1:33")],
+            "server.addr: \"127.0.0.1:33\": this looks like host:port, and the socket is a unix one, which has a path → set server.net to tcp, or write ./127.0.0.1:33 if it is a file",
+        ),
+        (
+            &[("client.net", "unix"), ("client.addr", ":1080")],
+            "client.addr: \":1080\": this looks like host:port, and the socket is a unix one, which has a path → set client.net to tcp, or write ./:1080 if it is a file",
+        ),
+        (
+            &[("server.addr", "good:1,*.foo:443")],
+            "server.addr: \"*.foo:443\": a wildcard stands for many hosts, one is needed → write the name of the one machine",
+        ),
+        (
+            &[("server.addr", "a..b:1")],
+            "server.addr: \"a..b:1\": the name has an empty part between its dots → write a host name or an address",
+        ),
+        (
+            &[("server.addr", "300.1.1.1:443")],
+            "server.addr: \"300.1.1.1:443\": this ends in a number, so it is no name, and it is no IPv4 address → write four numbers from 0 to 255, or a name",
+        ),
+        (
+            &[("tls.server.name", "*.example.net")],
+            "tls.server.name: \"*.example.net\": a wildcard stands for many hosts, one is needed → write the name of the one machine",
         ),
         (
             &[("server.addr", ":443")],
@@ -224,6 +252,13 @@ fn combination_that_cannot_work_is_refused_with_cause_and_advice() {
             "{error}"
         );
     }
+    let error = server_with(&[("server.addr", "")]).expect_err("empty");
+    assert_eq!(error, "server.addr: the address is empty → give host:port, for example 0.0.0.0:443, or :443");
+    let error = server_with(&[("server.allow", "10.0.0.0/33")]).expect_err("prefix");
+    assert_eq!(
+        error,
+        "server.allow: \"10.0.0.0/33\": prefix \"33\" is not a number from 0 to 32 → write /32 or nothing for one address, less for a network"
+    );
     let error = server_with(&[("server.addr", ":443,127.0.0.1:443")]).expect_err("overlap");
     assert_eq!(
         error,
@@ -251,6 +286,21 @@ fn plain_transport_is_for_this_machine_or_for_those_who_mean_it() {
     }
     let plain = client_with(&[("remux.net", "tcp"), ("server.addr", "localhost:1")]).expect("client");
     assert_eq!(plain.tls, None);
+    assert!(plain.warnings.is_empty(), "{:?}", plain.warnings);
+    let path = [("server.net", "unix"), ("remux.net", "unix"), ("server.addr", "./127.0.0.1:33")];
+    assert!(client_with(&path).is_ok(), "a path that says it is one");
+}
+
+#[test]
+fn insecure_transport_is_warned_of_where_it_makes_a_difference() {
+    let open = client_with(&[("remux.net", "tcp"), ("remux.insecure", "true")]).expect("client");
+    assert_eq!(
+        open.warnings,
+        [
+            "remux.insecure: without TLS everybody on the path to server.example:443 could read, change and use the tunnel"
+        ]
+    );
+    assert!(client_with(&[("remux.insecure", "true")]).expect("client").warnings.is_empty());
 }
 
 #[test]
@@ -383,7 +433,34 @@ fn reload_reads_the_file_again_and_keeps_the_flags() {
     assert_eq!(server.allow.len(), 1);
     write("server.allow: [10.0.0.0/8, 127.0.0.0/8]\ntls: {client.ca: a, server: {key: k, cert: c}}\n");
     let again = server.reload().expect("reload");
-    assert_eq!((again.allow.len(), again.listen), (2, server.listen.clone()));
+    assert_eq!((again.allow.len(), &again.listen), (2, &server.listen));
+    assert_eq!(server.restart_warning(&again), None);
     write("server.allow: [10.0.0.0/8, 127.0");
     assert!(server.reload().is_err());
+    write("tls: {client.ca: b, server: {key: k, cert: c}}\nsla.log.level: debug\nserver.addr: :10\n");
+    let again = server.reload().expect("reload");
+    assert_eq!(
+        server.restart_warning(&again).as_deref(),
+        Some("changed, but in effect only after a restart: tls.client.ca, sla.log.level"),
+        "the flag -server.addr still wins"
+    );
+}
+
+#[test]
+fn secret_that_changed_behind_its_file_needs_a_restart_too() {
+    let folder = tempfile::tempdir().expect("folder");
+    let token = folder.path().join("token");
+    let write = |text: &str| {
+        fs::write(&token, text).expect("write");
+        fs::set_permissions(&token, fs::Permissions::from_mode(0o600)).expect("chmod");
+    };
+    write("one\n");
+    let named = format!("file:{}", token.display());
+    let client = client_with(&[("sla.dingtalk.token", &named)]).expect("client");
+    assert_eq!(client.restart_warning(&client.reload().expect("reload")), None);
+    write("two\n");
+    assert_eq!(
+        client.restart_warning(&client.reload().expect("reload")).as_deref(),
+        Some("changed, but in effect only after a restart: the secrets of sla.dingtalk")
+    );
 }

@@ -153,7 +153,7 @@ impl Source {
         let exit = match self.value(setting).1 {
             Origin::Flag => USAGE,
             // Nothing at all was said: the command line is what is incomplete.
-            Origin::Default if self.file.is_none() && !self.spoken.from_code => USAGE,
+            Origin::Default if self.is_without_file() => USAGE,
             _ => CONFIG,
         };
         self.error(exit, setting, item, why, fix)
@@ -168,6 +168,24 @@ impl Source {
         fix: impl Into<String>,
     ) -> Error {
         self.error(CONFIG, setting, item, why, fix)
+    }
+
+    /// Whether there is neither a file nor a program that gave settings.
+    pub(super) fn is_without_file(&self) -> bool {
+        self.file.is_none() && !self.spoken.from_code
+    }
+
+    /// Names of the settings that `fresh` has another value for, and that only a restart brings into effect.
+    pub(super) fn restart_needed(&self, fresh: &Source) -> Vec<&'static str> {
+        // SIGHUP reads the same certificate files again, it doesn't go to others.
+        let fixed = |setting: &&Setting| !setting.reloadable || setting.name.starts_with("tls.");
+        TABLE
+            .iter()
+            .filter(|setting| setting.used_by(self.role))
+            .filter(fixed)
+            .filter(|setting| self.value(setting).0 != fresh.value(setting).0)
+            .map(|setting| setting.name)
+            .collect()
     }
 
     /// The configuration file, if others may read it: its name and their permission bits.

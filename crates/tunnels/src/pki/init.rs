@@ -32,21 +32,24 @@ pub struct Made {
 /// # Errors
 /// `server` is no address to dial ([`USAGE`]); a file exists, or the folder can't be written.
 pub fn init(folder: &Path, server: &str) -> Result<Made, Error> {
-    let address = Address::to_dial(Net::Tcp, server).map_err(|error| {
-        let message = error.to_string();
-        let (why, fix) = message.split_once(" → ").unwrap_or((&message, ""));
+    let refused = |message: &str| {
+        let (why, fix) = message.split_once(" → ").unwrap_or((message, ""));
         Error::new(USAGE, "--server", "", format!("{}: {why}", crate::config::quote(server)), fix)
-    })?;
-    let Address::Host(target) = &address else {
-        return Err(Error::new(USAGE, "--server", "", "this is no host", "write NAME:PORT"));
     };
+    let address = Address::to_dial(Net::Tcp, server).map_err(|error| refused(&error.to_string()))?;
+    let Address::Host(target) = &address else {
+        return Err(refused("this is no host → write NAME:PORT"));
+    };
+    if let Some(message) = crate::config::bad_host(&target.host) {
+        return Err(refused(message));
+    }
     if let Some(name) = NAMES.iter().find(|name| fs::symlink_metadata(folder.join(name)).is_ok()) {
         let path = folder.join(name);
         let why = "this file exists, and init never overwrites";
         return Err(Error::new(FAILED, path.display(), "", why, "choose another folder"));
     }
     let texts = texts(target)?;
-    create_folder(folder).map_err(|error| failed(folder, &error))?;
+    create_folder(folder).map_err(|error| failed(folder, "create this folder", &error))?;
     for (done, (name, text)) in NAMES.iter().zip(&texts).enumerate() {
         let path = folder.join(name);
         let mode = if name.ends_with(".crt") { 0o644 } else { 0o600 };
@@ -55,7 +58,7 @@ pub fn init(folder: &Path, server: &str) -> Result<Made, Error> {
                 // What can't be removed either is at least named by the error below.
                 let _ = fs::remove_file(folder.join(name));
             }
-            return Err(failed(&path, &error));
+            return Err(failed(&path, "create this file", &error));
         }
     }
     Ok(Made { folder: folder.to_owned(), files: NAMES.to_vec() })
@@ -286,8 +289,35 @@ mod tests {
     }
 
     #[test]
+    fn folder_that_cannot_be_made_is_named_with_what_failed() {
+        let parent = tempfile::tempdir().expect("folder");
+        fs::write(parent.path().join("file"), "mine").expect("write");
+        let error = |name: &str| init(&parent.path().join(name), "h:1").expect_err(name).to_string();
+        assert!(error("file/d").contains("/file/d: cannot create this folder: "), "{}", error("file/d"));
+        assert!(
+            error("file").ends_with(
+                "/file: cannot create this folder: file exists → choose a folder that this user may write"
+            ),
+            "{}",
+            error("file")
+        );
+    }
+
+    #[test]
     fn server_without_name_or_port_is_refused_as_usage() {
-        for server in ["", "h", ":443", "0.0.0.0:443", "h:0", "a b:1", "h:1,i:1"] {
+        for server in [
+            "",
+            "h",
+            ":443",
+            "0.0.0.0:443",
+            "h:0",
+            "a b:1",
+            "h:1,i:1",
+            "*.foo:443",
+            "a..b:1",
+            "300.1.1.1:443",
+            "127.1:44",
+        ] {
             let parent = tempfile::tempdir().expect("folder");
             let error = init(parent.path(), server).expect_err(server);
             assert_eq!(error.exit_code(), USAGE, "{server}: {error}");

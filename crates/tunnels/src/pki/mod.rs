@@ -47,9 +47,11 @@ pub struct Throwaway {
 /// The temporary folder cannot be written.
 pub fn throwaway() -> Result<Throwaway, Error> {
     let folder = std::env::temp_dir().join(format!("tunnels-{}", authority::random_hex(8)));
-    let fault = |error: io::Error| failed(&folder, &error);
     // Somebody else's folder of that name is an error: create() takes none that exists.
-    std::fs::DirBuilder::new().mode(0o700).create(&folder).map_err(fault)?;
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&folder)
+        .map_err(|error| failed(&folder, "create this folder", &error))?;
     let papers = Throwaway {
         ca: folder.join("ca.crt"),
         server_cert: folder.join("server.crt"),
@@ -74,7 +76,7 @@ pub fn throwaway() -> Result<Throwaway, Error> {
         (&papers.client_cert, client.certificate),
         (&papers.client_key, client.key),
     ] {
-        init::create(path, &text, 0o600).map_err(fault)?;
+        init::create(path, &text, 0o600).map_err(|error| failed(path, "create this file", &error))?;
     }
     Ok(papers)
 }
@@ -90,13 +92,9 @@ pub fn show(path: &Path) -> Result<String, Error> {
         let (why, fix) = message.split_once(" → ").unwrap_or((&message, ""));
         Error::new(CONFIG, "", "", why, fix)
     })?;
-    let texts = certificates.iter().map(|certificate| {
-        let left = match certificate.days_left(now) {
-            days if days < 0 => format!("none, it expired {} days ago", days.unsigned_abs()),
-            days => format!("{days} days"),
-        };
-        format!("{certificate}\nleft      {left}\n")
-    });
+    let texts = certificates
+        .iter()
+        .map(|certificate| format!("{certificate}\nleft      {}\n", certificate.left(now)));
     Ok(texts.collect::<Vec<_>>().join("\n"))
 }
 
@@ -107,14 +105,17 @@ impl Drop for Throwaway {
     }
 }
 
-fn failed(path: &Path, error: &io::Error) -> Error {
-    Error::new(
-        FAILED,
-        path.display(),
-        "",
-        crate::config::explain(error),
-        "choose a folder that this user may write",
-    )
+/// Something could not be written: `action` says what.
+fn failed(path: &Path, action: &str, error: &io::Error) -> Error {
+    let cause = match error.kind() {
+        io::ErrorKind::PermissionDenied => "this user may not write here".to_owned(),
+        io::ErrorKind::NotADirectory => "a part of this path is a file".to_owned(),
+        // The words for reading a file.
+        io::ErrorKind::NotFound => "a folder of this path is not there".to_owned(),
+        _ => crate::config::explain(error),
+    };
+    let fix = "choose a folder that this user may write";
+    Error::new(FAILED, path.display(), "", format!("cannot {action}: {cause}"), fix)
 }
 
 fn rcgen_failed(error: rcgen::Error) -> Error {
@@ -130,6 +131,34 @@ const INTERNAL: u8 = 70;
 mod tests {
     use super::*;
     use crate::config::{Client, Server};
+
+    #[test]
+    fn failed_write_is_not_called_a_failed_read() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = failed(Path::new("/root/x"), "create this folder", &denied);
+        assert_eq!(error.exit_code(), FAILED);
+        assert_eq!(
+            error.to_string(),
+            "/root/x: cannot create this folder: this user may not write here → choose a folder that this user may write"
+        );
+    }
+
+    #[test]
+    fn certificate_out_of_its_period_is_shown_as_such() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("c.crt");
+        let shown = |from: i32, to: i32| {
+            let mut params = rcgen::CertificateParams::new(vec!["a".to_owned()]).expect("params");
+            params.not_before = rcgen::date_time_ymd(from, 1, 1);
+            params.not_after = rcgen::date_time_ymd(to, 1, 1);
+            let key = rcgen::KeyPair::generate().expect("key");
+            std::fs::write(&path, params.self_signed(&key).expect("certificate").pem()).expect("write");
+            show(&path).expect("shown")
+        };
+        assert!(shown(2020, 2021).contains("\nleft      none, it expired "));
+        assert!(shown(2999, 3000).contains("\nleft      not valid yet, it begins in "));
+        assert!(shown(2020, 3000).ends_with(" days\n"));
+    }
 
     #[test]
     fn throwaway_papers_pass_every_check_and_vanish() {
