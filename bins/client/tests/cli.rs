@@ -92,7 +92,16 @@ fn wrong_command_line_is_64_with_one_line() {
             &["-server.net", "unixpacket"],
             "--server.net: \"unixpacket\" keeps message boundaries and cuts what does not fit; the tunnel needs a byte stream → use unix",
         ),
-        (&[], "--server.addr: the address is empty → give host:port, for example 127.0.0.1:1080"),
+        (
+            &[],
+            "--server.addr: the address is empty → give the server's host:port, for example tunnel.example.net:443, or name a file with --config (tunnels init writes files for both ends)\n",
+        ),
+        (&["version"], "unexpected argument \"version\" → did you mean --version?"),
+        (&["-remux.reuse.max.sec", "-5"], "--remux.reuse.max.sec: \"-5\" is no whole decimal number → "),
+        (
+            &["-server.allow", "10.0.0.0/8"],
+            "--server.allow: this is a setting of the server, and this is the client → ",
+        ),
         (&["-server.addr", "h:65536", "-client.addr", "127.0.0.1:1080"], "--server.addr: \"h:65536\": "),
         (
             &["-server.addr", "h:1", "-client.addr", "127.0.0.1:0"],

@@ -108,7 +108,11 @@ fn what_is_wrong_with_flags_and_with_what_they_mean_has_its_own_exit_code() {
             "--server.allow: 10.2.3.4/16 has bits set behind its prefix → write 10.2.0.0/16",
         ),
         (&[addr[0], addr[1], "-server.deny", "example.org"], 64, "--server.deny: \"example.org\": "),
-        (&[addr[0], addr[1], "-client.users.list", "a:b"], 64, "unknown flag \"--client.users.list\""),
+        (
+            &[addr[0], addr[1], "-client.users.list", "a:b"],
+            64,
+            "--client.users.list: this is a setting of the client, and this is the server → give it to tunnels-client",
+        ),
         (
             &[addr[0], addr[1], "-remux.net", "tcp"],
             78,
@@ -132,6 +136,15 @@ fn what_is_wrong_with_flags_and_with_what_they_mean_has_its_own_exit_code() {
         assert!(err.starts_with(&format!("tunnels-server: {message}")), "{err}");
         assert_eq!(err.lines().count(), 1, "{err}");
     }
+}
+
+#[test]
+fn insecure_transport_is_good_with_a_warning() {
+    let folder = pair();
+    let (exit, out, err) =
+        run(folder.path(), &with(&["-server.addr", ":443", "-remux.net", "tcp", "-remux.insecure"]));
+    assert_eq!((exit, err.as_str()), (0, ""));
+    assert!(out.ends_with("warning: remux.insecure: without TLS everybody on the path to [::]:443 could read, change and use the tunnel\n"), "{out}");
 }
 
 #[test]

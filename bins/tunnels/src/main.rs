@@ -1,5 +1,7 @@
 //! The `tunnels` toolbox: see the tunnel work, set up a pair, look at configurations and certificates.
 
+mod shell;
+
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
@@ -23,14 +25,14 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: impl Iterator<Item = OsString>) -> Result<(), Error> {
-    let arguments = config::with_two_dashes(arguments, |name| WORDS.contains(&name));
+    let arguments = config::with_two_dashes(arguments, |name| FLAGS.contains(&name));
     let matches = match command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             say(&error.render().to_string());
             return Ok(());
         }
-        Err(error) => return Err(config::usage(&error, WORDS.iter().copied()).into()),
+        Err(error) => return Err(config::usage(&error, COMMANDS, FLAGS).into()),
     };
     match matches.subcommand() {
         Some(("cert", cert)) => match cert.subcommand() {
@@ -52,6 +54,8 @@ fn command() -> Command {
         Arg::new(name).long(name).value_name(value).value_parser(clap::value_parser!(OsString)).help(help)
     };
     Command::new("tunnels")
+        // The usage lines of its commands begin with it.
+        .bin_name("tunnels")
         .version(env!("CARGO_PKG_VERSION"))
         .about("Sets up and explains TunneLS; the programs themselves are tunnels-server and tunnels-client")
         .subcommand_required(true)
@@ -109,21 +113,27 @@ fn init_pair(matches: &ArgMatches) -> Result<(), Error> {
         return Err(config::Error::usage("--dir", "the folder's name is empty", "name a folder").into());
     }
     let made = pki::init(Path::new(&folder), &word(matches, "server")?)?;
-    let shown = made.folder.display();
+    let next = |program: &str, file: &str| {
+        format!("{} --config {}", shell::program(program), shell::path(&made.folder.join(file)))
+    };
     say(&format!(
-        "wrote {} into {shown}\n\
+        "wrote {} into {}\n\
          \n\
-         On the server:\n  tunnels-server --config {shown}/server.yaml\n\
-         On the client, which needs ca.crt, client.crt, client.key and client.yaml, and nothing else:\n  \
-         tunnels-client --config {shown}/client.yaml\n\
+         On the server:\n  {}\n\
+         On the client, which needs ca.crt, client.crt, client.key and client.yaml, and nothing else:\n  {}\n\
          Keep ca.key somewhere safe: whoever has it can make certificates for both ends.\n",
-        made.files.join(", ")
+        made.files.join(", "),
+        made.folder.display(),
+        next("tunnels-server", "server.yaml"),
+        next("tunnels-client", "client.yaml"),
     ));
     Ok(())
 }
 
-/// Words that a misspelt one may have meant, and that may be written with one dash.
-const WORDS: &[&str] = &["cert", "check", "demo", "dir", "help", "init", "role", "server", "show", "version"];
+/// Words that a misspelt one may have meant.
+const COMMANDS: [&str; 5] = ["cert", "check", "demo", "init", "show"];
+/// The same, of flags; these may be written with one dash.
+const FLAGS: [&str; 5] = ["dir", "help", "role", "server", "version"];
 
 fn path(matches: &ArgMatches) -> std::path::PathBuf {
     matches.get_one::<OsString>("FILE").cloned().unwrap_or_default().into()

@@ -25,7 +25,7 @@ fn three_commands_make_a_pair() {
     let here = here();
     let (exit, out, err) = run(here.path(), &["init", "--dir", "d", "--server", "tunnel.example.net:443"]);
     assert_eq!((exit, err.as_str()), (0, ""));
-    for line in ["  tunnels-server --config d/server.yaml\n", "  tunnels-client --config d/client.yaml\n"] {
+    for line in ["tunnels-server --config d/server.yaml\n", "tunnels-client --config d/client.yaml\n"] {
         assert!(out.contains(line), "{out}");
     }
     let mode = |name: &str| fs::metadata(here.path().join(name)).expect("made").permissions().mode() & 0o777;
@@ -39,6 +39,44 @@ fn three_commands_make_a_pair() {
     let (exit, out, _) = run(here.path(), &["check", "d/client.yaml"]);
     assert_eq!(exit, 0);
     assert!(out.starts_with("d/client.yaml: good: a client on 127.0.0.1:1080"), "{out}");
+}
+
+#[test]
+fn next_steps_can_be_copied_into_a_shell() {
+    let here = here();
+    let folder = here.path().join("my programs");
+    fs::create_dir(&folder).expect("folder");
+    let tool = folder.join("tunnels");
+    fs::copy(env!("CARGO_BIN_EXE_tunnels"), &tool).expect("copy");
+    let script = |name: &str| {
+        fs::write(folder.join(name), format!("#!/bin/sh\necho {name} \"$2\"\n")).expect("write");
+        fs::set_permissions(folder.join(name), fs::Permissions::from_mode(0o755)).expect("chmod");
+    };
+    script("tunnels-server");
+    script("tunnels-client");
+    let steps = |dir: &str, path: &str| -> Vec<String> {
+        let arguments = ["init", "--server", "h:1", &format!("--dir={dir}")];
+        let mut command = Command::new(&tool);
+        let output =
+            command.args(arguments).env("PATH", path).current_dir(here.path()).output().expect("run");
+        let text = String::from_utf8(output.stdout).expect("UTF-8");
+        text.lines().filter_map(|line| line.strip_prefix("  ")).map(str::to_owned).collect()
+    };
+    // Not in PATH, or another one is: by the folder of the program that was run. Each line does what it says.
+    let apart = steps("with space", "/usr/bin:/bin");
+    assert_eq!(apart.len(), 2);
+    for (step, (name, file)) in
+        apart.iter().zip([("tunnels-server", "server.yaml"), ("tunnels-client", "client.yaml")])
+    {
+        let mut shell = Command::new("/bin/sh");
+        let output = shell.args(["-c", step]).current_dir(here.path()).output().expect("shell");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), format!("{name} with space/{file}\n"), "{step}");
+    }
+    let found = steps("-d", &format!("/usr/bin:{}", folder.display()));
+    assert_eq!(
+        found,
+        ["tunnels-server --config ./-d/server.yaml", "tunnels-client --config ./-d/client.yaml"]
+    );
 }
 
 #[test]
@@ -115,8 +153,11 @@ fn check_says_what_is_wrong_where() {
     );
     fs::write(&config, "server.addr: h:1\nclient.net: tcp\ntls.server.key: k\n").expect("write");
     let (exit, _, err) = run(here.path(), &["check", "c.yaml"]);
-    assert_eq!(exit, 64);
-    assert_eq!(err, "tunnels: c.yaml holds settings of both programs → add --role client or --role server\n");
+    assert_eq!(exit, 78);
+    assert_eq!(
+        err,
+        "tunnels: c.yaml:3:1: tls.server.key: only the server has this setting, and only the client has client.net, which stands above → keep a file for each program, or say whose this is with --role client or --role server\n"
+    );
     let (exit, _, err) = run(here.path(), &["check", "c.yaml", "--role", "client"]);
     assert_eq!(exit, 78);
     assert!(err.starts_with("tunnels: c.yaml: client.addr: the address is empty → "), "{err}");
@@ -128,6 +169,11 @@ fn wrong_command_line_is_64_with_one_line() {
     for (arguments, message) in [
         (&[][..], "a command is missing → --help lists them"),
         (&["chekc"], "unexpected argument \"chekc\" → did you mean check?"),
+        (&["version"], "unexpected argument \"version\" → did you mean --version?"),
+        (&["-dir", "d"], "unknown flag \"--dir\" → write it behind its command, as --help shows"),
+        (&["--demo"], "unknown flag \"--demo\" → did you mean demo?"),
+        (&["init", "--dir", "d", "--server", "*.foo:443"], "--server: \"*.foo:443\": a wildcard stands for"),
+        (&["init", "--dir", "d", "--server", "127.1:44"], "--server: \"127.1:44\": this ends in a number"),
         (&["cert"], "a command is missing → --help lists them"),
         (&["cert", "shwo"], "unexpected argument \"shwo\" → did you mean show?"),
         (&["check"], "FILE is missing → --help shows what belongs there"),
@@ -153,7 +199,7 @@ fn help_and_version_end_well() {
     {
         let (exit, out, err) = run(here.path(), arguments);
         assert_eq!((exit, err.as_str()), (0, ""));
-        assert!(out.contains("Usage: "), "{out}");
+        assert!(out.contains("Usage: tunnels"), "{out}");
     }
     assert_eq!(run(here.path(), &["--version"]).1, format!("tunnels {}\n", env!("CARGO_PKG_VERSION")));
 }

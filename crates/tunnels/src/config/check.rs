@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use transport::{Certificate, LoadError, LoadFault, TlsFiles, TlsSettings};
 
 use super::Role;
-use super::error::{Error, USAGE};
+use super::error::{CONFIG, Error};
 use super::file::File;
 use super::model::{Carrier, Client, Server, Wire};
 use super::setting::Setting;
@@ -94,8 +94,8 @@ impl Source {
             }
         };
         if let Some(certificate) = certificate {
-            let days = certificate.days_left(SystemTime::now());
-            text.push_str(&format!("certificate {}, {days} days left\n", certificate.summary()));
+            let left = certificate.left(SystemTime::now());
+            text.push_str(&format!("certificate {}, {left} left\n", certificate.summary()));
         }
         for warning in warnings {
             text.push_str(&format!("warning: {warning}\n"));
@@ -111,16 +111,24 @@ impl Role {
     /// # Errors
     /// The file is no configuration, or holds what only servers use as well.
     pub fn of_file(path: &Path) -> Result<Role, Error> {
-        let entries = File::read(path)?.entries(None)?;
-        let only = |role: Role| entries.iter().any(|entry| !entry.setting.used_by(role.other()));
-        match (only(Role::Client), only(Role::Server)) {
-            (true, false) => Ok(Role::Client),
-            (false, _) => Ok(Role::Server),
-            (true, true) => {
-                let why = format!("{} holds settings of both programs", path.display());
-                Err(Error::new(USAGE, "", "", why, "add --role client or --role server"))
-            }
-        }
+        let file = File::read(path)?;
+        let entries = file.entries(None)?;
+        let first = |role: Role| entries.iter().position(|entry| !entry.setting.used_by(role.other()));
+        let (role, at, other) = match (first(Role::Client), first(Role::Server)) {
+            (Some(_), None) => return Ok(Role::Client),
+            (None, _) => return Ok(Role::Server),
+            (Some(client), Some(server)) if client > server => (Role::Client, client, server),
+            (Some(client), Some(server)) => (Role::Server, server, client),
+        };
+        let (Some(here), Some(there)) = (entries.get(at), entries.get(other)) else { return Ok(role) };
+        let why = format!(
+            "only the {} has this setting, and only the {} has {}, which stands above",
+            role.name(),
+            role.other().name(),
+            there.setting.name
+        );
+        let fix = "keep a file for each program, or say whose this is with --role client or --role server";
+        Err(Error::new(CONFIG, file.key_place(&here.steps), here.setting.name, why, fix))
     }
 }
 
@@ -154,6 +162,6 @@ fn blame(source: &Source, named: [(&str, &PathBuf); 3], error: &LoadError) -> Er
     let name = if about_key { meant.next_back() } else { meant.next() }.map_or(named[0].0, |(name, _)| *name);
     match Setting::find(name) {
         Some(setting) => source.clash(setting, None, complaint.why, complaint.fix),
-        None => Error::new(super::CONFIG, "", name, complaint.why, complaint.fix),
+        None => Error::new(CONFIG, "", name, complaint.why, complaint.fix),
     }
 }

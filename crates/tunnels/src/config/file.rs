@@ -99,6 +99,11 @@ impl File {
         self.place_of(steps, Part::Value)
     }
 
+    /// `file:line:col` of a setting's name.
+    pub(super) fn key_place(&self, steps: &[usize]) -> impl fmt::Display {
+        self.place_of(steps, Part::Key)
+    }
+
     /// Whether the value there is written as a list.
     pub(super) fn is_list(&self, steps: &[usize]) -> bool {
         let down = |node: &Node, step: &usize| match node {

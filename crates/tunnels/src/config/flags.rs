@@ -48,7 +48,7 @@ pub fn invoke(
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 return Ok(Invocation::Show(error.render().to_string()));
             }
-            _ => return Err(usage(&error, known(role))),
+            _ => return Err(of_the_other(&error, role).unwrap_or_else(|| usage(&error, [], known(role)))),
         },
     };
     let mut flags = Vec::new();
@@ -95,8 +95,13 @@ pub fn with_two_dashes(
     all
 }
 
-/// Turns what the argument parser objects to into one line.
-pub fn usage<'a>(error: &clap::Error, known: impl IntoIterator<Item = &'a str>) -> Error {
+/// Turns what the argument parser objects to into one line; what was misspelt is looked for among `commands` and
+/// `flags` (without their dashes).
+pub fn usage<'a>(
+    error: &clap::Error,
+    commands: impl IntoIterator<Item = &'a str>,
+    flags: impl IntoIterator<Item = &'a str>,
+) -> Error {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
         Some(ContextValue::Strings(texts)) => texts.join(", "),
@@ -109,18 +114,26 @@ pub fn usage<'a>(error: &clap::Error, known: impl IntoIterator<Item = &'a str>) 
         ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand if argument.starts_with('-') => {
             let name = argument.trim_start_matches('-');
             let name = name.split('=').next().unwrap_or_default();
-            let fix = match nearest(name, known) {
+            let fix = match nearest(name, flags) {
+                // It exists, elsewhere.
+                Some(near) if near == name => "write it behind its command, as --help shows".to_owned(),
                 Some(near) => format!("did you mean --{near}?"),
-                None => "--help lists all flags".to_owned(),
+                None => match nearest(name, commands) {
+                    Some(near) => format!("did you mean {near}?"),
+                    None => "--help lists all flags".to_owned(),
+                },
             };
             let shown = argument.split('=').next().unwrap_or_default();
             Error::new(USAGE, "", "", format!("unknown flag {}", quote(shown)), fix)
         }
         ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => {
             let argument = if argument.is_empty() { text(ContextKind::InvalidSubcommand) } else { argument };
-            let fix = match nearest(&argument, known) {
+            let fix = match nearest(&argument, commands).filter(|near| *near != argument) {
                 Some(near) => format!("did you mean {near}?"),
-                None => "--help shows what can be said here".to_owned(),
+                None => match nearest(&argument, flags) {
+                    Some(near) => format!("did you mean --{near}?"),
+                    None => "--help shows what can be said here".to_owned(),
+                },
             };
             Error::new(USAGE, "", "", format!("unexpected argument {}", quote(&argument)), fix)
         }
@@ -160,6 +173,16 @@ pub fn usage<'a>(error: &clap::Error, known: impl IntoIterator<Item = &'a str>) 
     }
 }
 
+/// The complaint about a flag that only the other program has.
+fn of_the_other(error: &clap::Error, role: Role) -> Option<Error> {
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else { return None };
+    let name = argument.strip_prefix("--")?.split('=').next()?;
+    let setting = Setting::find(name).filter(|setting| !setting.taken_by(role))?;
+    let (this, other) = (role.name(), role.other().name());
+    let why = format!("this is a setting of the {other}, and this is the {this}");
+    Some(Error::usage(&format!("--{}", setting.name), why, format!("give it to tunnels-{other}")))
+}
+
 /// Text as one of the user's arguments, or the complaint that it is none.
 pub fn utf8(flag: &str, argument: OsString) -> Result<String, Error> {
     argument.into_string().map_err(|bytes| {
@@ -170,6 +193,7 @@ pub fn utf8(flag: &str, argument: OsString) -> Result<String, Error> {
 
 /// Flags of the programs that are no settings.
 const OWN: &[&str] = &["check", "config", "help", "print-config", "version"];
+
 fn has_one_dash(argument: &OsStr, is_long: &impl Fn(&str) -> bool) -> bool {
     let text = argument.to_string_lossy();
     let Some(name) = text.strip_prefix('-') else { return false };
@@ -251,7 +275,8 @@ fn flag(setting: &'static Setting, role: Role) -> Arg {
         Kind::Switch => {
             arg.action(ArgAction::Set).num_args(0..=1).require_equals(true).default_missing_value("true")
         }
-        _ => arg.action(ArgAction::Set),
+        // "-5" is a bad value then, and not an unknown flag.
+        _ => arg.action(ArgAction::Set).allow_negative_numbers(true),
     }
 }
 
@@ -369,7 +394,20 @@ mod tests {
             (&["--frobnicate"], "unknown flag \"--frobnicate\" → --help lists all flags"),
             (&["--confg", "x"], "unknown flag \"--confg\" → did you mean --config?"),
             (&[&long], "unknown flag \"--server.addrr\" → did you mean --server.addr?"),
-            (&["-server.allow", "x"], "unknown flag \"--server.allow\" → --help lists all flags"),
+            (
+                &["-server.allow", "x"],
+                "--server.allow: this is a setting of the server, and this is the client → give it to tunnels-server",
+            ),
+            (
+                &["-remux.handshake.max.sec=7"],
+                "--remux.handshake.max.sec: this is a setting of the server, and this is the client → give it to tunnels-server",
+            ),
+            (&["version"], "unexpected argument \"version\" → did you mean --version?"),
+            (&["hlep"], "unexpected argument \"hlep\" → did you mean --help?"),
+            (
+                &["-remux.reuse.max.sec", "-5"],
+                "--remux.reuse.max.sec: \"-5\" is no whole decimal number → write a whole number of seconds from 1 to 315360000, in digits only",
+            ),
             (&["x.yaml"], "unexpected argument \"x.yaml\" → --help shows what can be said here"),
             (&[""], "unexpected argument \"\" → --help shows what can be said here"),
             (
