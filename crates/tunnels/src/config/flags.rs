@@ -271,7 +271,7 @@ fn flag(setting: &'static Setting, role: Role) -> Arg {
         .help(format!("{}{unused}{default}", setting.help))
         .help_heading(heading(setting.name));
     match setting.kind {
-        Kind::List(_) => arg.action(ArgAction::Append),
+        Kind::List(_) => arg.action(ArgAction::Append).allow_negative_numbers(true),
         Kind::Switch => {
             arg.action(ArgAction::Set).num_args(0..=1).require_equals(true).default_missing_value("true")
         }
@@ -360,6 +360,13 @@ mod tests {
             let line = "server.addr: [\"a:1\", \"b:2\"]  # flag --server.addr\n";
             assert!(printed(arguments, &[]).contains(line), "{arguments:?}");
         }
+    }
+
+    #[test]
+    fn negative_number_is_a_value_of_the_flag_before_it() {
+        assert!(
+            printed(&["-server.addr", "-5"], &[]).contains("server.addr: [\"-5\"]  # flag --server.addr\n")
+        );
     }
 
     #[test]

@@ -120,7 +120,7 @@ fn sockets(read: &Reader<'_>, net_name: &str, addr: &str, parse: ParseAddress) -
         let form = match (addr, read.role()) {
             _ if net == Net::Unix => "a path, for example /run/tunnels/server.sock",
             ("server.addr", Role::Client) => "the server's host:port, for example tunnel.example.net:443",
-            ("server.addr", Role::Server) => "host:port, for example 0.0.0.0:443, or :443",
+            ("server.addr", Role::Server) => "host:port, for example 0.0.0.0:443",
             _ => "host:port, for example 127.0.0.1:1080",
         };
         let file = if read.is_without_file() && !read.is_given(addr) {

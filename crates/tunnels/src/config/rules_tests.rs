@@ -253,7 +253,7 @@ fn combination_that_cannot_work_is_refused_with_cause_and_advice() {
         );
     }
     let error = server_with(&[("server.addr", "")]).expect_err("empty");
-    assert_eq!(error, "server.addr: the address is empty → give host:port, for example 0.0.0.0:443, or :443");
+    assert_eq!(error, "server.addr: the address is empty → give host:port, for example 0.0.0.0:443");
     let error = server_with(&[("server.allow", "10.0.0.0/33")]).expect_err("prefix");
     assert_eq!(
         error,
