@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let id = ConnectionId(0x8f7e_d46a);
     let conn = Conn::open(id, &facts);
-    let sock = Sock::open("www.example.org:443", "127.0.0.1:50000");
+    let sock = Sock::accepted("www.example.org:443", "127.0.0.1:50000");
     let sess = Sess::open(id, 1);
     sess.close("fin");
     sock.close("fin");
@@ -48,7 +48,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         error: None,
     });
     let end = ConnEnd { streams: 1, bytes_in: 1_048_900, bytes_out: 700, duration: Duration::from_secs(11) };
-    conn.close("idle for 10 s", &end);
+    conn.close("idle", &end);
     event::stopped(Role::Client, "end of the example");
     Ok(())
 }

@@ -82,36 +82,131 @@ pub(crate) struct Named<T>(pub(crate) T);
 
 impl<T: Display> Display for Named<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mode = match redaction() {
-            Redaction::Full => Redaction::Full,
-            Redaction::Domain | Redaction::Hash | Redaction::None => Redaction::Domain,
-        };
-        show(&self.0, mode, f)
+        show(&self.0, at_least_domain(), f)
     }
 }
 
-/// A cause that may repeat the destination: a destination hidden in one field must not return in another.
+fn at_least_domain() -> Redaction {
+    match redaction() {
+        Redaction::Full => Redaction::Full,
+        Redaction::Domain | Redaction::Hash | Redaction::None => Redaction::Domain,
+    }
+}
+
+/// A sentence about a destination, which may repeat it or name an address it stands for: what is hidden in one field
+/// must not return in another.
+///
+/// The name that was asked for and every IP address are shown as the destination itself is. Networks stay, they are
+/// of a rule. The network of a single address, which is a line to copy into a setting, becomes the word ADDRESS: an
+/// address of which half is hidden would be wrong advice.
 pub(crate) struct Scrubbed<'a> {
-    pub(crate) text: &'a str,
-    pub(crate) target: &'a str,
+    text: &'a str,
+    target: &'a str,
+    mode: Redaction,
+}
+
+impl<'a> Scrubbed<'a> {
+    /// In a line of everyday traffic.
+    pub(crate) fn new(text: &'a str, target: &'a str) -> Self {
+        Self { text, target, mode: redaction() }
+    }
+
+    /// In a refusal, beside a target that is [`Named`].
+    pub(crate) fn named(text: &'a str, target: &'a str) -> Self {
+        Self { text, target, mode: at_least_domain() }
+    }
 }
 
 impl Display for Scrubbed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (host, _) = split(self.target);
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        if redaction() == Redaction::Full || bare.is_empty() {
+        if self.mode == Redaction::Full {
             return f.write_str(self.text);
         }
-        let mut rest = self.text;
-        while let Some(at) = find_ignoring_case(rest, bare) {
-            let (before, hit) = rest.split_at(at);
-            f.write_str(before)?;
-            Display::fmt(&Redacted(host), f)?;
-            rest = &hit[bare.len()..];
-        }
-        f.write_str(rest)
+        f.write_str(&without_addresses(&without_name(self.text, self.target, self.mode), self.mode))
     }
+}
+
+struct Shown<'a>(&'a str, Redaction);
+
+impl Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show(&self.0, self.1, f)
+    }
+}
+
+/// Replaces the host of `target` where it stands as a whole word.
+fn without_name(text: &str, target: &str, mode: Redaction) -> String {
+    let (host, _) = split(target);
+    let is_address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok();
+    if host.is_empty() || is_address {
+        return text.to_owned();
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = find_ignoring_case(rest, host) {
+        let (before, hit) = rest.split_at(at);
+        let (hit, after) = hit.split_at(host.len());
+        out.push_str(before);
+        let inside_a_word =
+            out.chars().next_back().is_some_and(is_word) || after.chars().next().is_some_and(is_word);
+        out.push_str(&if inside_a_word { hit.to_owned() } else { Shown(host, mode).to_string() });
+        rest = after;
+    }
+    out + rest
+}
+
+/// Replaces IP addresses, each with its port left in place.
+fn without_addresses(text: &str, mode: Redaction) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(is_of_address) {
+        let (before, tail) = rest.split_at(at);
+        out.push_str(before);
+        let (token, after) = tail.split_at(tail.find(|c| !is_of_address(c)).unwrap_or(tail.len()));
+        let inside_a_word =
+            out.chars().next_back().is_some_and(is_word) || after.chars().next().is_some_and(is_word);
+        rest = after;
+        let Some((address, behind)) = address(token).filter(|_| !inside_a_word) else {
+            out.push_str(token);
+            continue;
+        };
+        let prefix = after.strip_prefix('/').filter(|_| behind.is_empty());
+        let digits =
+            prefix.map(|rest| &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())]);
+        match digits {
+            Some("32" | "128") => out.push_str("ADDRESS"),
+            Some(bits) if !bits.is_empty() => out.push_str(token),
+            _ => {
+                // A hidden IPv6 address brings its own brackets, or needs none.
+                let bracketed = address.is_ipv6() && out.ends_with('[') && after.starts_with(']');
+                if bracketed {
+                    out.pop();
+                    rest = &after[1..];
+                }
+                out.push_str(&Shown(&address.to_string(), mode).to_string());
+                out.push_str(behind);
+            }
+        }
+    }
+    out + rest
+}
+
+/// The address at the front of a token, and what is behind it: a port, or the end of a sentence.
+fn address(token: &str) -> Option<(IpAddr, &str)> {
+    let trimmed = token.trim_end_matches(['.', ':']);
+    let at = [Some(trimmed.len()), trimmed.find(':')];
+    let found =
+        at.into_iter().flatten().find_map(|at| Some((trimmed[..at].parse::<IpAddr>().ok()?, &token[at..])));
+    // "::" is punctuation more often than an address.
+    found.filter(|(address, _)| !address.is_unspecified() || address.is_ipv4())
+}
+
+fn is_of_address(c: char) -> bool {
+    c.is_ascii_hexdigit() || c == '.' || c == ':'
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '-' || c == '_'
 }
 
 /// Byte offset of the first `needle` in `text`, letters compared as ASCII without case.
@@ -191,13 +286,58 @@ mod tests {
     use super::*;
 
     fn shown(text: &str, mode: Redaction) -> String {
-        struct In<'a>(&'a str, Redaction);
-        impl Display for In<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                show(&self.0, self.1, f)
-            }
+        Shown(text, mode).to_string()
+    }
+
+    fn scrubbed(text: &str, target: &str, mode: Redaction) -> String {
+        Scrubbed { text, target, mode }.to_string()
+    }
+
+    #[test]
+    fn sentence_shows_names_and_addresses_no_clearer_than_the_destination() {
+        let target = "www.example.org:443";
+        let text = "WWW.Example.org:443: 203.0.113.77:443 refused, [2001:db8:1:2::3]:443 and 2001:db8:1:2::4 too. Not www.example.organic, 5.8 s or a::b!";
+        assert_eq!(scrubbed(text, target, Redaction::Full), text);
+        assert_eq!(
+            scrubbed(text, target, Redaction::Domain),
+            "example.org:443: 203.0.113.0/24:443 refused, [2001:db8:1::/48]:443 and [2001:db8:1::/48] too. Not www.example.organic, 5.8 s or [a:0:0::/48]!"
+        );
+        assert_eq!(
+            scrubbed(text, target, Redaction::None),
+            "-:443: -:443 refused, -:443 and - too. Not www.example.organic, 5.8 s or -!"
+        );
+        let hashed = scrubbed(text, target, Redaction::Hash);
+        for hidden in ["xample.org:", "203.0", "2001"] {
+            assert!(!hashed.contains(hidden), "{hashed}");
         }
-        In(text, mode).to_string()
+        assert!(hashed.starts_with('~') && hashed.contains(":443 refused, ~"), "{hashed}");
+    }
+
+    #[test]
+    fn short_name_is_hidden_as_a_word_only() {
+        assert_eq!(
+            scrubbed("db refused feedback of db.", "db:1", Redaction::None),
+            "- refused feedback of -."
+        );
+    }
+
+    #[test]
+    fn rule_keeps_its_network_and_advice_holds_no_address_that_is_half_hidden() {
+        let rule = "10.2.3.4:80 denied: private network 10.0.0.0/8 is closed by default → to open it add server.allow: [\"10.2.3.4/32:80\"]";
+        assert_eq!(
+            scrubbed(rule, "intern.example:80", Redaction::Domain),
+            "10.2.3.0/24:80 denied: private network 10.0.0.0/8 is closed by default → to open it add server.allow: [\"ADDRESS/32:80\"]"
+        );
+        assert_eq!(
+            scrubbed(rule, "10.2.3.4:80", Redaction::None),
+            "-:80 denied: private network 10.0.0.0/8 is closed by default → to open it add server.allow: [\"ADDRESS/32:80\"]"
+        );
+        let six = "[fd00::1]:80 denied: unique local fc00::/7 is closed → add server.allow: [\"[fd00::1/128]:80\", \"[fd00::1]/128:80\"]";
+        let hidden = scrubbed(six, "a.example:80", Redaction::Domain);
+        assert!(
+            !hidden.contains("fd00::1") && hidden.contains("fc00::/7") && hidden.contains("ADDRESS/128"),
+            "{hidden}"
+        );
     }
 
     #[test]

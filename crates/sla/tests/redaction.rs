@@ -21,6 +21,14 @@ fn hidden_destination_is_in_no_line_and_refusals_show_its_domain() {
             assert!(!text.contains(hidden), "{redaction:?}: {hidden} in {text}");
             if format == Format::Json {
                 assert!(text.contains(shown), "{redaction:?}: {shown} not in {text}");
+                let hides = redaction != Redaction::Full;
+                assert_eq!(!text.contains("203.0.113.77"), hides, "{redaction:?}: the destination's address");
+                assert!(
+                    text.contains("\"peer\":\"127.0.0.1:50000\""),
+                    "{redaction:?}: the application's address"
+                );
+                let rule = text.lines().find(|line| line.contains("\"acl_denied\"")).expect("a line");
+                assert_eq!(!rule.contains("10.2.3.4"), hides, "{redaction:?}: {rule}");
                 let failed = text.lines().find(|line| line.contains("\"target_failed\"")).expect("a line");
                 assert!(failed.contains("example.org:443\""), "{redaction:?}: {failed}");
             }

@@ -181,7 +181,7 @@ async fn flow(inner: &Inner, socket: Socket, peer: String, source: Option<Socket
         Err(error) => return refused(&peer, &error),
     };
     let mut story = Story::new(&request, peer);
-    let sock = Sock::open(&request.target, &story.source);
+    let sock = Sock::accepted(&request.target, &story.source);
     let report = match carry(inner, socket, &request, &mut story, shutdown).await {
         Ok(report) => report,
         Err(broken) => Report::of(broken),

@@ -1,6 +1,6 @@
 //! Guards: things that open and close, each counted in this process.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -125,7 +125,8 @@ impl Sess {
         Self { conn, stream, closed: false }
     }
 
-    /// The stream ended: `[sess] - id:stream = n cause`, at debug.
+    /// The stream ended: `[sess] - id:stream = n cause`, at debug. The cause is written as it is: it must name no
+    /// destination.
     pub fn close(mut self, cause: &str) {
         self.finish(cause);
     }
@@ -167,23 +168,41 @@ struct Names {
     /// As asked; redacted when it is written.
     target: String,
     peer: String,
+    /// The peer is the destination itself: redacted like it.
+    is_destination: bool,
+}
+
+impl Names {
+    fn peer(&self) -> impl Display + '_ {
+        fmt::from_fn(|f| match self.is_destination {
+            true => Redacted(&self.peer).fmt(f),
+            false => f.write_str(&self.peer),
+        })
+    }
 }
 
 impl Sock {
-    /// A socket opened for the destination `what` (`host:port`): `[sock] + host:port = n`, at info.
-    ///
-    /// `peer` is the socket's other end: the application's address at the client, the destination's resolved
-    /// address at the server.
+    /// A socket of an application at `source`, which asked for the destination `what` (`host:port`):
+    /// `[sock] + host:port = n`, at info.
+    pub fn accepted(what: impl Display, source: &str) -> Self {
+        Self::start(what, source, false)
+    }
+
+    /// A socket to the destination `what` (`host:port`) at the address `peer`: `[sock] + host:port = n`, at info.
     pub fn open(what: impl Display, peer: &str) -> Self {
+        Self::start(what, peer, true)
+    }
+
+    fn start(what: impl Display, peer: &str, is_destination: bool) -> Self {
         let open = SOCKS.one_more();
         let names = tracing::enabled!(target: "sla::sock", tracing::Level::INFO)
-            .then(|| Box::new(Names { target: what.to_string(), peer: peer.to_owned() }));
+            .then(|| Box::new(Names { target: what.to_string(), peer: peer.to_owned(), is_destination }));
         if let Some(names) = &names {
             tracing::info!(
                 name: "sock_open",
                 target: "sla::sock",
                 target_address = %Redacted(&names.target),
-                peer = %Scrubbed { text: &names.peer, target: &names.target },
+                peer = %names.peer(),
                 open,
                 "socket open"
             );
@@ -204,9 +223,9 @@ impl Sock {
             name: "sock_close",
             target: "sla::sock",
             target_address = %Redacted(&names.target),
-            peer = %Scrubbed { text: &names.peer, target: &names.target },
+            peer = %names.peer(),
             open,
-            cause = %Scrubbed { text: cause, target: &names.target },
+            cause = %Scrubbed::new(cause, &names.target),
             "socket closed"
         );
     }

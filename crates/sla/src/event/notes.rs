@@ -55,7 +55,7 @@ pub fn access(access: &Access<'_>) {
         duration_ms = millis(access.duration),
         first_byte_ms = access.first_byte.map(millis),
         end = access.end,
-        error = access.error.map(|text| tracing::field::display(Scrubbed { text, target })),
+        error = access.error.map(|text| tracing::field::display(Scrubbed::new(text, target))),
         "stream finished"
     );
 }
@@ -72,7 +72,7 @@ pub fn acl_denied(identity: Option<&str>, target: &str, rule: &str) {
         target: "sla::rule",
         identity,
         target_address = %Named(target),
-        rule,
+        rule = %Scrubbed::named(rule, target),
         "destination denied"
     );
 }
@@ -262,7 +262,7 @@ pub fn target_failed(target: &str, cause: &str) {
         name: "target_failed",
         target: "sla::sock",
         target_address = %Named(target),
-        cause = %Scrubbed { text: cause, target },
+        cause = %Scrubbed::named(cause, target),
         "destination not reached"
     );
 }

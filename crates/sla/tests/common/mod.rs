@@ -29,7 +29,7 @@ fn connections(word: &dyn Fn(&str) -> String) {
     let second = Conn::open(ConnectionId(1), &facts);
     let duration = Duration::from_micros(61_000_250);
     let end = ConnEnd { streams: 16, bytes_in: 70_000, bytes_out: 1234, duration };
-    first.close(&word("idle for 10 s"), &end);
+    first.close(&word("idle"), &end);
     second.close(&word("peer closed"), &ConnEnd::default());
 
     let sess = Sess::open(id, 7);
@@ -49,8 +49,10 @@ fn connections(word: &dyn Fn(&str) -> String) {
 }
 
 fn streams(word: &dyn Fn(&str) -> String) {
-    let sock = Sock::open(word("www.example.org:443"), &word("127.0.0.1:50000"));
+    let sock = Sock::accepted(word("www.example.org:443"), &word("127.0.0.1:50000"));
     sock.close(&word("fin"));
+    let sock = Sock::open(word("www.example.org:443"), &word("203.0.113.77:443"));
+    sock.close(&word("reset by 203.0.113.77:443"));
     let target = word("www.example.org:443");
     let (socks5, source, user) = (word("socks5"), word("127.0.0.1:50000"), word("alice"));
     let (end, error) = (word("reset"), word("connection reset by www.example.org:443"));
@@ -72,7 +74,11 @@ fn streams(word: &dyn Fn(&str) -> String) {
     event::access(&full);
     let less = Access { connection_id: None, stream_id: None, identity: None, first_byte: None, ..full };
     event::access(&Access { error: None, end: "denied", ..less });
-    event::acl_denied(Some(&word("laptop-7")), &word("10.2.3.4:443"), &word("10.0.0.0/8"));
+    event::acl_denied(
+        Some(&word("laptop-7")),
+        &word("10.2.3.4:443"),
+        &word("10.2.3.4:443 denied: private 10.0.0.0/8"),
+    );
     event::acl_denied(None, &word("[::1]:22"), &word("loopback"));
     event::auth_failed(&source, Some(&user));
     event::auth_failed(&source, None);
