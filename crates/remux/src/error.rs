@@ -131,7 +131,7 @@ pub enum DialError {
     #[error(transparent)]
     Stream(StreamError),
     /// No usable connection within the time allowed.
-    #[error("no usable connection within {limit:?}{}", Because(last))]
+    #[error("no usable connection within {}{}", Seconds(*limit), Because(last))]
     Timeout {
         /// The time allowed.
         limit: Duration,
@@ -188,7 +188,7 @@ pub enum ConnectionError {
     #[error("closed by the peer")]
     Closed,
     /// The peer answers no more.
-    #[error("peer gave no sign of life for {silence:?}")]
+    #[error("peer gave no sign of life for {}", Seconds(*silence))]
     Dead {
         /// Time since the last byte from it.
         silence: Duration,
@@ -197,7 +197,7 @@ pub enum ConnectionError {
     #[error("drained")]
     Drained,
     /// The peer announced the end and then closed the transport.
-    #[error("ended by the peer: {code}{}", Because(text))]
+    #[error("ended by the peer{}", CodeAndText(*code, text))]
     GoAway {
         /// Why.
         code: Code,
@@ -222,13 +222,13 @@ pub enum ConnectionError {
         what: &'static str,
     },
     /// The peer's SETTINGS did not come in time: it doesn't speak this wire, or not at all.
-    #[error("peer sent no settings within {limit:?}")]
+    #[error("peer sent no settings within {}", Seconds(*limit))]
     NoSettings {
         /// The time allowed.
         limit: Duration,
     },
     /// Bytes waited, and none could be written for the time allowed.
-    #[error("no progress in writing for {limit:?}")]
+    #[error("no progress in writing for {}", Seconds(*limit))]
     Stalled {
         /// The time allowed.
         limit: Duration,
@@ -302,5 +302,57 @@ impl<T: AsRef<str>> std::fmt::Display for Because<'_, T> {
             "" => Ok(()),
             text => write!(f, ": {text}"),
         }
+    }
+}
+
+/// `": code: text"`; a text that only says the code in a longer word stands alone, as does a text without a code.
+struct CodeAndText<'a>(Code, &'a str);
+
+impl std::fmt::Display for CodeAndText<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(code, text) = self;
+        if *code == Code::NONE || !text.is_empty() && text.starts_with(&code.to_string()) {
+            return Because(text).fmt(f);
+        }
+        write!(f, ": {code}{}", Because(text))
+    }
+}
+
+/// A time for people: `250 ms`, `5.8 s`, `30 s`.
+struct Seconds(Duration);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(time) = self;
+        if *time < Duration::from_secs(1) {
+            return write!(f, "{} ms", time.as_millis());
+        }
+        let text = format!("{:.1}", time.as_secs_f64());
+        write!(f, "{} s", text.strip_suffix(".0").unwrap_or(&text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_written_for_people() {
+        let dead = |millis: u64| {
+            ConnectionError::Dead { silence: Duration::from_micros(millis * 1000 + 67) }.to_string()
+        };
+        assert_eq!(dead(5_784), "peer gave no sign of life for 5.8 s");
+        assert_eq!(dead(10_000), "peer gave no sign of life for 10 s");
+        assert_eq!(dead(250), "peer gave no sign of life for 250 ms");
+    }
+
+    #[test]
+    fn goodbye_says_its_reason_once() {
+        let goodbye = |code, text: &str| ConnectionError::GoAway { code, text: text.into() }.to_string();
+        assert_eq!(goodbye(Code::IDLE, "idle"), "ended by the peer: idle");
+        assert_eq!(goodbye(Code::DRAIN, "drained"), "ended by the peer: drained");
+        assert_eq!(goodbye(Code::DRAIN, ""), "ended by the peer: drain");
+        assert_eq!(goodbye(Code::NONE, ""), "ended by the peer");
+        assert_eq!(goodbye(Code::LIMIT, "too many pings"), "ended by the peer: limit: too many pings");
     }
 }

@@ -68,7 +68,14 @@ impl Stream {
     /// `finished`: the request carried FIN.
     pub(crate) fn new(shared: Arc<Shared>, id: StreamId, request: Open, finished: bool) -> Self {
         Self {
-            link: Link { sess: Some(Sess::open(shared.id, id.0)), shared, id, aborted: None },
+            link: Link {
+                sess: Some(Sess::open(shared.id, id.0)),
+                shared,
+                id,
+                sent_end: finished,
+                read_end: false,
+                aborted: None,
+            },
             request,
             ready: VecDeque::new(),
             end: None,
@@ -211,6 +218,7 @@ impl Stream {
         self.finished = true;
         self.retry.keep_fin();
         if !self.retry.is_busy() {
+            self.link.sent_end = true;
             let id = self.link.id;
             self.link.shared.act(Nudge::Command, |inner, now| inner.with(|session| session.finish(now, id)));
         }
@@ -364,7 +372,8 @@ impl Stream {
             }
             true
         });
-        if !self.ready.is_empty() || matches!(self.end, Some(Ok(()))) {
+        self.link.read_end |= matches!(self.end, Some(Ok(())));
+        if !self.ready.is_empty() || self.link.read_end {
             self.retry = Retry::Off;
         }
         if filled { Poll::Ready(()) } else { Poll::Pending }
@@ -517,8 +526,30 @@ struct Link {
     shared: Arc<Shared>,
     id: StreamId,
     sess: Option<Sess>,
+    /// FIN is queued.
+    sent_end: bool,
+    /// The peer's FIN was read.
+    read_end: bool,
     /// The application reset it.
     aborted: Option<Code>,
+}
+
+impl Link {
+    /// Both directions have ended, though our FIN may still wait to be sent. Classic has one end for both.
+    fn is_done(&self) -> bool {
+        self.read_end && (self.sent_end || self.shared.wire == Wire::Classic)
+    }
+}
+
+/// One stream's end for the log of streams. A peer's text stays out: it may name the destination, which only lines that
+/// know the destination can hide.
+fn cause(error: &StreamError) -> String {
+    match error {
+        StreamError::Aborted { code, .. } => format!("reset here: {code}"),
+        StreamError::Reset { code, .. } => format!("reset by the peer: {code}"),
+        StreamError::Truncated { cause } => format!("cut off: {cause}"),
+        other => other.to_string(),
+    }
 }
 
 impl Drop for Link {
@@ -527,10 +558,11 @@ impl Drop for Link {
         let end = self.shared.act(Nudge::Command, |inner, now| inner.forget(now, id));
         let Some(sess) = self.sess.take() else { return };
         match (end.map(|end| end.error), self.aborted) {
-            (Some(Some(error)), _) => sess.close(&error.to_string()),
+            (Some(Some(error)), _) => sess.close(&cause(&error)),
             (Some(None), _) => sess.close("fin"),
-            (None, Some(code)) => sess.close(&StreamError::Aborted { code, text: String::new() }.to_string()),
-            (None, None) => sess.close("cancelled"),
+            (None, Some(code)) => sess.close(&cause(&StreamError::Aborted { code, text: String::new() })),
+            (None, None) if self.is_done() => sess.close("fin"),
+            (None, None) => sess.close("let go of before its end"),
         }
     }
 }

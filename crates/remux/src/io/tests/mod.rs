@@ -8,6 +8,7 @@ mod backpressure;
 mod ends;
 mod retry;
 mod streams;
+mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
