@@ -155,7 +155,8 @@ impl End {
                 self.waits_since.get_or_insert(now);
                 return Ok(busy);
             }
-            to.send(now, self.batch.copy_to_bytes(n));
+            let Some(bytes) = self.take(n) else { return Err("its batch is shorter than it says") };
+            to.send(now, bytes);
             self.session.handle_written(now, self.batch.len());
             self.waits_since = None;
             self.asked = self.asked.map(|_| now);
@@ -168,6 +169,21 @@ impl End {
             busy = true;
         }
         Ok(busy)
+    }
+
+    /// The next `n` bytes of the batch, slice by slice as a socket takes them.
+    fn take(&mut self, n: usize) -> Option<Bytes> {
+        let mut out = BytesMut::with_capacity(n);
+        while out.len() < n {
+            let chunk = self.batch.chunk();
+            let part = chunk.len().min(n - out.len());
+            out.extend_from_slice(&chunk[..part]);
+            self.batch.advance(part);
+            if part == 0 {
+                return None;
+            }
+        }
+        Some(out.freeze())
     }
 
     fn is_alive(&self) -> bool {
