@@ -22,10 +22,7 @@ fn run() -> Result<(), tunnels::Error> {
         Invocation::PrintConfig(source) => say(&source.to_string()),
         Invocation::Check(source) => say(&source.check()?),
         Invocation::Run(source) => {
-            let config = source.server()?;
-            // Here a bad certificate is named with file, line and column; later only with its path.
-            config.check_files()?;
-            tunnels::run::server(config)?;
+            tunnels::run::server(source.server()?)?;
         }
     }
     Ok(())

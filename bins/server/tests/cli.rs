@@ -81,7 +81,8 @@ fn every_flag_of_the_seed_is_taken_by_both_ends() {
         "-sla.log.level",
         "info",
         "-sla.log.path",
-        "/var/log/tunnels.log",
+        // The default, but asked for: this test may run as a user who can't write there.
+        "tunnels.log",
         "-sla.dingtalk.token",
         "",
         "-sla.dingtalk.secret",
@@ -200,4 +201,32 @@ fn paths_in_a_file_start_at_that_file() {
     let start =
         format!("tunnels-server: {config}:15:10: tls.server.key: SEC-330 {}: has mode 0640;", key.display());
     assert!(err.starts_with(&start), "{err}");
+}
+
+#[test]
+fn log_file_that_was_asked_for_and_cannot_be_opened_is_refused_before_anything_listens() {
+    let folder = pair();
+    fs::write(folder.path().join("file"), "").expect("write");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = taken.local_addr().expect("address").to_string();
+    let here = folder.path().canonicalize().expect("path");
+    for (path, why) in [
+        ("gone/t.log", "its folder is not there → make that folder, or name another file (- is stderr)"),
+        ("file/t.log", "a part of this path is a file → mend the path, or name another file (- is stderr)"),
+        (".", "it is a folder → name a file in it"),
+    ] {
+        for check in [true, false] {
+            let mut arguments: Vec<&str> = FLAGS[..FLAGS.len() - 1].to_vec();
+            arguments.extend(["-server.addr", &addr, "-sla.log.path", path]);
+            arguments.extend(check.then_some("--check"));
+            let (exit, out, err) = run(&here, &arguments);
+            assert_eq!((exit, out.as_str()), (78, ""), "{path}: {err}");
+            let err = err.replace(&format!("{}/", here.display()), "");
+            assert_eq!(err, format!("tunnels-server: --sla.log.path: can't log to {path}: {why}\n"));
+        }
+    }
+    let mut arguments: Vec<&str> = FLAGS.to_vec();
+    arguments.extend(["-server.addr", &addr, "-sla.log.path", "t.log"]);
+    assert_eq!(run(&here, &arguments).0, 0);
+    assert!(!here.join("t.log").exists(), "a check makes nothing");
 }

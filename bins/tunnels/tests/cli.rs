@@ -203,3 +203,20 @@ fn help_and_version_end_well() {
     }
     assert_eq!(run(here.path(), &["--version"]).1, format!("tunnels {}\n", env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn check_names_the_place_of_a_log_file_that_cannot_be_opened() {
+    let here = here();
+    run(here.path(), &["init", "--dir", "d", "--server", "tunnel.example.net:443"]);
+    let file = here.path().join("d/server.yaml");
+    let text = fs::read_to_string(&file).expect("made");
+    fs::write(&file, format!("sla.log.path: gone/t.log\n{text}")).expect("write");
+    let (exit, _, err) = run(here.path(), &["check", "d/server.yaml"]);
+    assert_eq!(exit, 78);
+    assert!(
+        err.contains(
+            "d/server.yaml:1:15: sla.log.path: can't log to d/gone/t.log: its folder is not there → "
+        ),
+        "{err}"
+    );
+}

@@ -5,9 +5,11 @@ use std::io::Write;
 use crate::shutdown::Shutdown;
 use crate::{Client, Error, Server, config, log, pki, run};
 
-/// Starts a server and a client on loopback, writes to `out` how to try them, and serves until SIGINT or SIGTERM.
+/// Starts a server and a client on loopback, writes to `out` how to try them, and serves until SIGINT or SIGTERM, or
+/// until its terminal goes away (SIGHUP).
 ///
-/// Loopback destinations are open in the demo. Each connection and stream is a log line on standard error.
+/// Loopback destinations are open in the demo. Each connection and stream is a log line on standard error. Keys are on
+/// the disk until both ends have read them, and no longer.
 ///
 /// # Errors
 /// Why it did not start.
@@ -39,10 +41,12 @@ pub fn demo(mut out: impl Write) -> Result<(), Error> {
             ("sla.log.path", "-"),
             ("sla.log.level", "debug"),
         ])?;
-        let log = log::start(&client.log, None)?;
+        let log = log::start(&client.log, None, &client.source)?;
         let client = Client::bind(client).await?;
+        drop(papers);
         let shutdown = Shutdown::new();
-        let _signals = run::signals(&shutdown, &log, || Ok(()))?;
+        let orphaned = shutdown.clone();
+        let _signals = run::signals(&shutdown, &log, move || orphaned.force())?;
         tell(&mut out, &address, &client.address());
         tokio::join!(client.serve(shutdown.clone()), server.serve(shutdown));
         log.finish().await;
@@ -56,7 +60,10 @@ fn tell(out: &mut impl Write, server: &str, client: &str) {
         out,
         "server  {server} (mutual TLS, certificates made for this run)\n\
          SOCKS   {client} (SOCKS4, SOCKS4a, SOCKS5 and HTTP CONNECT)\n\
+         open    the public Internet and, in this demo only, loopback: for every program on this machine\n\
          try     curl -x socks5h://{client} http://example.com/\n\
+         offline python3 -m http.server 8000 --bind 127.0.0.1    (in another terminal), then\n\
+         \x20       curl -x socks5h://{client} http://127.0.0.1:8000/\n\
          stop    Ctrl-C; a second one ends at once\n"
     )
     .and_then(|()| out.flush());

@@ -1,6 +1,6 @@
 //! The process's log, as configured, with a sender for its alerts.
 
-use sla::subscriber::{self, Config, Guard, dingtalk};
+use sla::subscriber::{self, Config, Guard, InitError, dingtalk};
 
 use crate::{Error, config, webhook};
 
@@ -9,8 +9,13 @@ pub(crate) struct Log {
     guard: Guard,
 }
 
-/// Starts the log of this process. Must be called within the runtime that is to send its alerts.
-pub(crate) fn start(log: &config::Log, alert: Option<&config::Alert>) -> Result<Log, Error> {
+/// Starts the log of this process. Must be called within the runtime that is to send its alerts. `source` knows where
+/// its file was named.
+pub(crate) fn start(
+    log: &config::Log,
+    alert: Option<&config::Alert>,
+    source: &config::Source,
+) -> Result<Log, Error> {
     let mut settings = Config::default();
     settings.level = log.level;
     settings.path = log.path.clone();
@@ -21,7 +26,11 @@ pub(crate) fn start(log: &config::Log, alert: Option<&config::Alert>) -> Result<
         Some(alert) => Some(robot(alert)?),
         None => None,
     };
-    Ok(Log { guard: subscriber::init(settings)? })
+    match subscriber::init(settings) {
+        Ok(guard) => Ok(Log { guard }),
+        Err(InitError::Open { path, source: error }) => Err(source.log_refused(&path, &error).into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 impl Log {

@@ -17,20 +17,22 @@ use crate::log::{self, Log};
 use crate::shutdown::Shutdown;
 use crate::{Client, Error, Server, config};
 
-/// Runs a client until it is told to stop.
+/// Runs a client until it is told to stop. Everything that can be checked is checked, and the log opened, before it
+/// listens.
 ///
 /// # Errors
 /// Why it did not start.
 pub fn client(config: config::Client) -> Result<(), Error> {
     let runtime = runtime()?;
     runtime.block_on(async {
+        config.check_files()?;
+        let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
         let client = Client::bind(config.clone()).await?;
-        let log = log::start(&config.log, config.alert.as_ref())?;
         start(Role::Client, &config.warnings);
         let reloader = client.reloader();
         let shutdown = Shutdown::new();
         let papers = reloader.clone();
-        let mut tasks = signals(&shutdown, &log, move || reloader.reload())?;
+        let mut tasks = signals(&shutdown, &log, move || reload(reloader.reload()))?;
         tasks.spawn(watch_certificate(move || papers.certificate()));
         client.serve(shutdown).await;
         log.finish().await;
@@ -38,20 +40,22 @@ pub fn client(config: config::Client) -> Result<(), Error> {
     })
 }
 
-/// Runs a server until it is told to stop.
+/// Runs a server until it is told to stop. Everything that can be checked is checked, and the log opened, before it
+/// listens.
 ///
 /// # Errors
 /// Why it did not start.
 pub fn server(config: config::Server) -> Result<(), Error> {
     let runtime = runtime()?;
     runtime.block_on(async {
+        config.check_files()?;
+        let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
         let server = Server::bind(config.clone()).await?;
-        let log = log::start(&config.log, config.alert.as_ref())?;
         start(Role::Server, &config.warnings);
         let reloader = server.reloader();
         let shutdown = Shutdown::new();
         let papers = reloader.clone();
-        let mut tasks = signals(&shutdown, &log, move || reloader.reload())?;
+        let mut tasks = signals(&shutdown, &log, move || reload(reloader.reload()))?;
         tasks.spawn(watch_certificate(move || papers.certificate()));
         server.serve(shutdown).await;
         log.finish().await;
@@ -74,11 +78,18 @@ fn start(role: Role, warnings: &[String]) {
 /// The tasks beside the serving one; they end with this value.
 pub(crate) type Tasks = tokio::task::JoinSet<()>;
 
-/// Listens to the signals of the table above.
+fn reload(outcome: Result<(), Error>) {
+    match outcome {
+        Ok(()) => event::reloaded("certificates, users and grants"),
+        Err(error) => event::reload_failed("configuration", &error.to_string()),
+    }
+}
+
+/// Listens to the signals of the table above; what SIGHUP does is the caller's.
 pub(crate) fn signals(
     shutdown: &Shutdown,
     log: &Log,
-    reload: impl Fn() -> Result<(), Error> + Send + 'static,
+    hang_up: impl Fn() + Send + 'static,
 ) -> Result<Tasks, Error> {
     let mut tasks = Tasks::new();
     for kind in [SignalKind::terminate(), SignalKind::interrupt()] {
@@ -93,10 +104,7 @@ pub(crate) fn signals(
     let mut hangup = signal(SignalKind::hangup())?;
     tasks.spawn(async move {
         while hangup.recv().await.is_some() {
-            match reload() {
-                Ok(()) => event::reloaded("certificates, users and grants"),
-                Err(error) => event::reload_failed("configuration", &error.to_string()),
-            }
+            hang_up();
         }
     });
     let mut user = signal(SignalKind::user_defined1())?;

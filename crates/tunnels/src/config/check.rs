@@ -1,9 +1,13 @@
-//! What a configuration points to: certificates, keys and CAs, looked at before anything starts.
+//! What a configuration points to: certificates, keys, CAs and the log, looked at before anything starts.
 
+use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use nix::unistd::{AccessFlags, access};
+use sla::subscriber::LogPath;
 use transport::{Certificate, LoadError, LoadFault, TlsFiles, TlsSettings};
 
 use super::Role;
@@ -16,11 +20,13 @@ use super::value::Complaint;
 
 impl Client {
     /// Reads the certificate, key and CA files and applies every check of [`transport::ClientTls::load`]; gives
-    /// the certificate we would show, `None` on a plain transport.
+    /// the certificate we would show, `None` on a plain transport. Looks whether the log file can be opened, too, without
+    /// making it.
     ///
     /// # Errors
     /// The first file that can't be used, at the place where it is named.
     pub fn check_files(&self) -> Result<Option<Arc<Certificate>>, Error> {
+        check_log(&self.source, &self.log.path)?;
         let Some(tls) = &self.tls else { return Ok(None) };
         let files =
             TlsFiles { ca: tls.server_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
@@ -38,11 +44,13 @@ impl Client {
 
 impl Server {
     /// Reads the certificate, key and CA files and applies every check of [`transport::ServerTls::load`]; gives
-    /// the certificate we would show, `None` on a plain transport.
+    /// the certificate we would show, `None` on a plain transport. Looks whether the log file can be opened, too, without
+    /// making it.
     ///
     /// # Errors
     /// The first file that can't be used, at the place where it is named.
     pub fn check_files(&self) -> Result<Option<Arc<Certificate>>, Error> {
+        check_log(&self.source, &self.log.path)?;
         let Some(tls) = &self.tls else { return Ok(None) };
         let files =
             TlsFiles { ca: tls.client_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
@@ -145,6 +153,49 @@ fn way(carrier: Carrier, tls: bool) -> String {
 fn list(items: &[impl ToString]) -> String {
     let items: Vec<String> = items.iter().map(ToString::to_string).collect();
     if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
+}
+
+/// Whether the log file that was asked for can be opened or made, as far as that shows without doing it.
+fn check_log(source: &Source, path: &LogPath) -> Result<(), Error> {
+    let LogPath::File(path) = path else { return Ok(()) };
+    openable(path).map_err(|error| source.log_refused(path, &error))
+}
+
+fn openable(path: &Path) -> io::Result<()> {
+    let file = match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
+        Ok(meta) if meta.file_type().is_fifo() => return Err(io::Error::other("it is a pipe")),
+        Ok(_) => return Ok(access(path, AccessFlags::W_OK)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => path,
+        Err(error) => return Err(error),
+    };
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(access(folder, AccessFlags::W_OK | AccessFlags::X_OK)?)
+}
+
+impl Source {
+    /// The log file that was asked for can't be opened.
+    pub(crate) fn log_refused(&self, path: &Path, error: &io::Error) -> Error {
+        const ELSE: &str = "or name another file (- is stderr)";
+        let (why, fix) = match error.kind() {
+            io::ErrorKind::NotFound => {
+                ("its folder is not there".to_owned(), format!("make that folder, {ELSE}"))
+            }
+            io::ErrorKind::NotADirectory => {
+                ("a part of this path is a file".to_owned(), format!("mend the path, {ELSE}"))
+            }
+            io::ErrorKind::IsADirectory => ("it is a folder".to_owned(), "name a file in it".to_owned()),
+            io::ErrorKind::PermissionDenied => {
+                ("this user may not write there".to_owned(), format!("let this user write there, {ELSE}"))
+            }
+            _ => (super::explain(error), "name another file (- is stderr)".to_owned()),
+        };
+        let why = format!("can't log to {}: {why}", path.display());
+        match Setting::find("sla.log.path") {
+            Some(setting) => self.clash(setting, None, why, fix),
+            None => Error::new(CONFIG, "", "sla.log.path", why, fix),
+        }
+    }
 }
 
 fn blame(source: &Source, named: [(&str, &PathBuf); 3], error: &LoadError) -> Error {
