@@ -370,14 +370,6 @@ pub static EVENTS: &[Event] = &[
         "the last event of a run that was not killed",
     ),
     Event::new(
-        "stream_limit",
-        "warn",
-        "load",
-        "stream limit",
-        &["connection_id", "limit"],
-        "a peer wanted more streams on one connection than it may have",
-    ),
-    Event::new(
         "target_failed",
         "debug",
         "sock",

@@ -251,11 +251,6 @@ pub fn stopped(role: Role, cause: &str) {
     tracing::info!(name: "stopped", target: "sla::main", role = role.as_str(), cause, "stopped");
 }
 
-/// A connection's peer wanted more streams than it may have. At warn.
-pub fn stream_limit(id: ConnectionId, limit: u64) {
-    tracing::warn!(name: "stream_limit", target: "sla::load", connection_id = %id, limit, "stream limit");
-}
-
 /// A destination could not be reached. At debug; the access line tells it too.
 pub fn target_failed(target: &str, cause: &str) {
     tracing::debug!(

@@ -37,7 +37,6 @@ fn connections(word: &dyn Fn(&str) -> String) {
     event::conn_draining(id, &word("age limit"));
     event::conn_suspect(id, &word("no answer for 3 s"));
     event::conn_alive(id);
-    event::stream_limit(id, 256);
 
     let mut server = Health::new(word("198.51.100.1:443"));
     for _ in 0..3 {
