@@ -197,8 +197,9 @@ def test_a_server_that_refuses_us_is_left_for_the_next_one():
             def served():
                 try:
                     sock, _ = socks5(socks, "127.0.0.1", port, early=b"hello")
-                    with sock:
-                        return read_exact(sock, 5) == b"hello"
+                    heard = read_exact(sock, 5)
+                    rst(sock)  # the classic wire has no half-close for an orderly one
+                    return heard == b"hello"
                 except (ConnectionResetError, EOFError):
                     return False
             until(f"the second server is used with {flags}", served, 5)
@@ -259,7 +260,7 @@ def test_sixty_four_stopped_readers_beside_fifteen_active_ones():
             return sum(counts) / seconds / 1e6
 
         alone, beside, memory = [], [], 0
-        for _ in range(4):  # in turn, as the machine's speed drifts
+        for _ in range(5):  # in turn, as the machine's speed drifts
             alone.append(rate(2))
             stopped = [socks5(l.socks, "127.0.0.1", port)[0] for _ in range(64)]
             for sock in stopped:
@@ -269,10 +270,10 @@ def test_sixty_four_stopped_readers_beside_fifteen_active_ones():
             memory = max(memory, server.rss_mib(), client.rss_mib())
             for sock in stopped:
                 rst(sock)
-        ratio = sorted(b / a for a, b in zip(alone, beside))
-        print(f"  15 active readers: {sorted(alone)[1]:.0f} MB/s alone, {sorted(beside)[1]:.0f} MB/s beside 64 stopped ones; ratios "
-              f"{', '.join(f'{r:.2f}' for r in ratio)}; at most {memory:.0f} MiB")
-        assert statistics.median(ratio) >= 0.8, (alone, beside)
+        ratio = statistics.median(beside) / statistics.median(alone)
+        print(f"  15 active readers: {', '.join(f'{r:.0f}' for r in alone)} MB/s alone, {', '.join(f'{r:.0f}' for r in beside)} beside "
+              f"64 stopped ones; {ratio:.2f} of their rate by the medians; at most {memory:.0f} MiB")
+        assert ratio >= 0.8, (alone, beside)
         assert memory < 400, memory
 
 

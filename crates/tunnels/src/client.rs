@@ -326,6 +326,7 @@ impl Story {
             error,
         });
         if let Some((_, broken)) = &report.broken
+            && report.first_byte.is_none()
             && matches!(broken.end, "refused" | "denied" | "timeout")
         {
             event::target_failed(&self.target, &broken.text);
