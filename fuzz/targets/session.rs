@@ -101,7 +101,8 @@ impl Run {
             6 => {
                 let flags = rest.u8();
                 let target = (flags & 1 == 0).then(|| "a.b:1".parse().expect("a target"));
-                let command = if flags & 2 == 0 { Default::default() } else { framing::remux2::Command::Connect };
+                let command =
+                    if flags & 2 == 0 { Default::default() } else { framing::remux2::Command::Connect };
                 let first = Bytes::from(vec![5; usize::from(rest.u8()) * 40]);
                 let open = Open {
                     command,
@@ -150,8 +151,10 @@ impl Run {
             13 => self.transmit(),
             14 => self.now += Duration::from_millis(u64::from(rest.u8()) * u64::from(rest.u8())),
             15 => {
-                let mut path = PathInfo { rtt: Duration::from_micros(rest.u32().into()), ..PathInfo::default() };
-                (path.bytes_acked, path.unacked, path.cwnd) = (rest.u8().into(), rest.u8().into(), rest.u32().into());
+                let mut path =
+                    PathInfo { rtt: Duration::from_micros(rest.u32().into()), ..PathInfo::default() };
+                (path.bytes_acked, path.unacked, path.cwnd) =
+                    (rest.u8().into(), rest.u8().into(), rest.u32().into());
                 path.delivery_rate = rest.u32().into();
                 self.session.handle_path(now, path);
             }
