@@ -6,6 +6,9 @@ use crate::config;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A text is no address of the net it was given for.
+    #[error("{0}")]
+    Address(#[from] transport::AddressError),
     /// An address can't be listened on.
     #[error("{0}")]
     Bind(#[from] transport::BindError),
@@ -27,6 +30,7 @@ impl Error {
     /// The exit code of a program that ends for this (sysexits): 64 usage, 69 unavailable, 71 system, 78 configuration.
     pub fn exit_code(&self) -> u8 {
         match self {
+            Self::Address(_) => config::USAGE,
             Self::Bind(_) => 69,
             Self::Config(error) => error.exit_code(),
             Self::Certificate(_) | Self::Log(_) => config::CONFIG,

@@ -11,6 +11,7 @@
 //! | [`Server`] | listens for clients and dials destinations |
 //! | [`Shutdown`] | the token that ends either: drain first, then now |
 //! | [`pki`] | makes the certificates both need |
+//! | [`dialer`], [`listen`] | only the multiplexed connections, by net and address |
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), tunnels::Error> {
@@ -41,6 +42,7 @@ mod error;
 mod listen;
 mod log;
 mod memory;
+mod mux;
 mod outbound;
 pub mod pki;
 mod registry;
@@ -54,5 +56,6 @@ mod webhook;
 pub use client::{Client, Reloader as ClientReloader};
 pub use demo::demo;
 pub use error::Error;
+pub use mux::{Streams, dialer, listen};
 pub use server::{Reloader as ServerReloader, Server};
 pub use shutdown::{Phase, Shutdown};

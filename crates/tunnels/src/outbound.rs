@@ -151,7 +151,8 @@ fn tls_settings(config: &config::Client, tls: &config::ClientTls) -> TlsSettings
     }
 }
 
-async fn connect(
+/// Dials for a pool; with `strict`, only a wire that can tell the result of a dial will do.
+pub(crate) async fn connect(
     connector: Arc<Connector>,
     wire: config::Wire,
     strict: bool,
