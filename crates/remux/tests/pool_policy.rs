@@ -440,6 +440,25 @@ fn connection_that_fails_to_open_a_stream_before_its_first_byte_is_a_failed_dial
     assert!(desk.pool.stats().failing);
 }
 
+#[test]
+fn first_byte_that_overtakes_the_end_of_the_dial_proves_it() {
+    let mut now = Instant::now();
+    let mut pool: Pool<&str> = Pool::new(Config::default(), 1);
+    pool.request(now, Waiter(1));
+    assert_eq!(pool.poll_action(), Some(Action::Dial(Ticket(0))));
+    // The driver's task may run, and hear the peer, before the dialler's task has told of the connection.
+    pool.handle_first_byte(now, Ticket(0));
+    pool.handle_dialled(now, Ticket(0), Proof::FirstByte);
+    assert_eq!(pool.poll_action(), Some(Action::Use { waiter: Waiter(1), ticket: Ticket(0) }));
+    for _ in 0..20 {
+        now += Duration::from_secs(1);
+        pool.handle_timeout(now);
+    }
+    let closed =
+        std::iter::from_fn(|| pool.poll_action()).find(|action| matches!(action, Action::Close { .. }));
+    assert_eq!(closed, None, "a good connection with a stream");
+}
+
 /// Three good connections with a stream each, the last one newest.
 fn three(desk: &mut Desk) -> [Ticket; 3] {
     let tickets = [(); 3].map(|()| {

@@ -46,7 +46,7 @@ impl Slot {
         Self {
             state: State::Dialling,
             began: now,
-            proven: Proven::Good,
+            proven: Proven::Untold,
             suspect: false,
             broken: false,
             limits,
@@ -61,16 +61,19 @@ impl Slot {
     pub(super) fn handle_dialled(&mut self, now: Instant, proof: Proof, silence_max: Duration) -> bool {
         let State::Dialling = self.state else { return false };
         self.state = State::Open { born: now, idle_since: now };
-        self.proven = match proof {
-            Proof::FirstByte => now.checked_add(silence_max).map_or(Proven::Good, Proven::SilentAt),
-            Proof::Lasts(time) => now.checked_add(time).map_or(Proven::Good, Proven::GoodAt),
-        };
+        // The first byte may have overtaken the end of the dial.
+        if let Proven::Untold = self.proven {
+            self.proven = match proof {
+                Proof::FirstByte => now.checked_add(silence_max).map_or(Proven::Good, Proven::SilentAt),
+                Proof::Lasts(time) => now.checked_add(time).map_or(Proven::Good, Proven::GoodAt),
+            };
+        }
         true
     }
 
     /// The peer has shown that it lets us in. True the first time.
     pub(super) fn prove(&mut self) -> bool {
-        !self.is_dialling() && !matches!(std::mem::replace(&mut self.proven, Proven::Good), Proven::Good)
+        !matches!(std::mem::replace(&mut self.proven, Proven::Good), Proven::Good)
     }
 
     /// The peer's limits are known; the smaller ones hold.
@@ -148,7 +151,7 @@ impl Slot {
             State::Open { .. } | State::Retiring => None,
         };
         let proof = match self.proven {
-            Proven::Good => None,
+            Proven::Untold | Proven::Good => None,
             Proven::GoodAt(at) => Some((at, Due::Good)),
             Proven::SilentAt(at) => Some((at, Due::Silent)),
         };
@@ -179,7 +182,7 @@ impl Slot {
     /// Dialled, and the peer has not shown yet that it lets us in.
     pub(super) fn is_unproven(&self, now: Instant) -> bool {
         match self.proven {
-            Proven::Good => false,
+            Proven::Untold | Proven::Good => false,
             Proven::GoodAt(at) => now < at,
             Proven::SilentAt(_) => true,
         }
@@ -240,6 +243,8 @@ enum State {
 /// Whether the peer has shown that it lets us in; a TLS 1.3 client is "connected" before the server judged it.
 #[derive(Clone, Copy, Debug)]
 enum Proven {
+    /// The dial has not ended.
+    Untold,
     Good,
     /// Good unless it dies before then: the wire has no byte that proves it.
     GoodAt(Instant),

@@ -145,8 +145,6 @@ impl<C: Connect> Task<C> {
         let id = self.fresh_id();
         let (connection, driver) =
             start(Role::Client, connected, id, session, self.core.budget.clone(), watch);
-        let abort = self.jobs.spawn(async move { Done::Driver(driver.await) });
-        self.tickets.insert(abort.id(), Job { ticket, kind: Kind::Driver, abort });
         let reopen = Arc::new(Again { core: Arc::downgrade(&self.core), ticket });
         self.core.with(|state, now| {
             if !state.pool.handle_dialled(now, ticket, proof(wire)) {
@@ -155,6 +153,9 @@ impl<C: Connect> Task<C> {
             }
             state.lines.insert(ticket, Line { connection, reopen, meter: Meter::default() });
         });
+        // Only now: what it hears of the peer is about a connection the pool knows.
+        let abort = self.jobs.spawn(async move { Done::Driver(driver.await) });
+        self.tickets.insert(abort.id(), Job { ticket, kind: Kind::Driver, abort });
     }
 
     fn handle_connect_failed(&self, ticket: Ticket, error: ConnectError) {
