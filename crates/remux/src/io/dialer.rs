@@ -84,7 +84,7 @@ impl Dialer {
     /// # Errors
     /// [`DialError`], within [`Config::dial_timeout`]. Nothing of `open` was sent then, so trying again is safe.
     pub async fn open(&self, open: Open) -> Result<Stream, DialError> {
-        self.handle.core.open(open, None).await
+        self.handle.core.open(open, now(), None).await
     }
 
     /// Figures for people and metrics.
@@ -210,13 +210,18 @@ struct Core {
 }
 
 impl Core {
-    /// Opens a stream, or asks for one again that `refused_by` didn't take.
-    async fn open(self: &Arc<Self>, open: Open, refused_by: Option<Ticket>) -> Result<Stream, DialError> {
-        let asked = now();
+    /// Opens a stream, or asks again for one of the time `asked` that `refused_by` didn't take.
+    async fn open(
+        self: &Arc<Self>,
+        open: Open,
+        asked: Instant,
+        refused_by: Option<Ticket>,
+    ) -> Result<Stream, DialError> {
+        let now = now();
         let (waiter, answer) = {
             let mut state = self.state.lock();
-            let waiter = state.ask(asked, open, refused_by);
-            state.pump(self, asked);
+            let waiter = state.ask(now, open, asked, refused_by);
+            state.pump(self, now);
             let answered = state.answered.take();
             let (reply, answer) = oneshot::channel();
             if let Some(request) = state.requests.get_mut(&waiter) {
@@ -370,16 +375,16 @@ impl State {
         }
     }
 
-    fn ask(&mut self, now: Instant, open: Open, refused_by: Option<Ticket>) -> Waiter {
+    fn ask(&mut self, now: Instant, open: Open, asked: Instant, refused_by: Option<Ticket>) -> Waiter {
         let waiter = Waiter(self.next_waiter);
         self.next_waiter = self.next_waiter.wrapping_add(1);
         let first_try = refused_by.is_none();
-        self.requests.insert(waiter, Request { open, asked: now, first_try, reply: None });
+        self.requests.insert(waiter, Request { open, asked, first_try, reply: None });
         match refused_by {
             None => self.pool.request(now, waiter),
             Some(ticket) => {
                 self.stats.reopened = self.stats.reopened.saturating_add(1);
-                self.pool.request_again(now, waiter, now, ticket);
+                self.pool.request_again(now, waiter, asked, ticket);
             }
         }
         waiter
@@ -429,7 +434,7 @@ impl State {
         match line.connection.open(open) {
             Ok(mut stream) => {
                 if let Some(open) = kept {
-                    stream.arm(line.reopen.clone(), open);
+                    stream.arm(line.reopen.clone(), open, asked);
                 }
                 self.stats.opened = self.stats.opened.saturating_add(1);
                 self.answer(reply, Ok(stream));
@@ -537,11 +542,11 @@ struct Again {
 }
 
 impl Reopen for Again {
-    fn reopen(&self, open: Open) -> Reopening {
+    fn reopen(&self, open: Open, asked: Instant) -> Reopening {
         let (core, ticket) = (self.core.upgrade(), self.ticket);
         Box::pin(async move {
             let core = core.ok_or(DialError::Closed)?;
-            core.open(open, Some(ticket)).await
+            core.open(open, asked, Some(ticket)).await
         })
     }
 }

@@ -11,6 +11,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker, ready};
+use std::time::Instant;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -22,8 +23,8 @@ use crate::session::Open;
 
 /// Who can open a refused stream again: the pool.
 pub(crate) trait Reopen: Send + Sync {
-    /// A stream for the same request on another connection; that one is not retried again.
-    fn reopen(&self, open: Open) -> Reopening;
+    /// A stream for the same request, of the time `asked`, on another connection; that one is not retried again.
+    fn reopen(&self, open: Open, asked: Instant) -> Reopening;
 }
 
 /// A stream to come.
@@ -48,6 +49,7 @@ pub(crate) enum Retry {
 pub(crate) struct Replay {
     reopen: Arc<dyn Reopen>,
     open: Open,
+    asked: Instant,
     pub(crate) chunks: Vec<Bytes>,
     bytes: usize,
     pub(crate) finished: bool,
@@ -63,12 +65,12 @@ pub(crate) struct Busy {
 }
 
 impl Retry {
-    pub(crate) fn armed(reopen: Arc<dyn Reopen>, open: Open) -> Self {
+    pub(crate) fn armed(reopen: Arc<dyn Reopen>, open: Open, asked: Instant) -> Self {
         if open.first.len() > REPLAY_MAX {
             return Self::Off;
         }
         let bytes = open.first.len();
-        Self::Armed(Box::new(Replay { reopen, open, chunks: Vec::new(), bytes, finished: false }))
+        Self::Armed(Box::new(Replay { reopen, open, asked, chunks: Vec::new(), bytes, finished: false }))
     }
 
     pub(crate) fn is_busy(&self) -> bool {
@@ -112,7 +114,7 @@ impl Retry {
     pub(crate) fn handle_failure(&mut self, error: &StreamError) -> bool {
         match std::mem::take(self) {
             Self::Armed(replay) if error.is_refused_safe() => {
-                let opening = Mutex::new(replay.reopen.reopen(replay.open.clone()));
+                let opening = Mutex::new(replay.reopen.reopen(replay.open.clone(), replay.asked));
                 let error = error.clone();
                 *self = Self::Busy(Box::new(Busy { replay: *replay, error, opening, tasks: Arc::default() }));
                 true

@@ -197,6 +197,13 @@ impl Inner {
         self.session.send_room(id)
     }
 
+    /// The same for bytes that room was promised for before the stream went on elsewhere.
+    pub(crate) fn send_promised(&mut self, id: StreamId, chunk: Bytes) -> Result<usize, StreamError> {
+        self.send_room(id)?;
+        self.session.send_promised(id, chunk)?;
+        self.session.send_room(id)
+    }
+
     /// Does something to the session unless it is lost.
     pub(crate) fn with(&mut self, act: impl FnOnce(&mut Session)) {
         if self.lost.is_none() {

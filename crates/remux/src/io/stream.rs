@@ -20,6 +20,7 @@ use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use framing::remux2::{Code, Opened};
@@ -57,7 +58,7 @@ pub struct Stream {
     end: Option<Result<(), StreamError>>,
     /// Bytes handed out whose credit has not been given back.
     owed: usize,
-    /// What the send queue took at least when last asked.
+    /// What the send queue took at least when last asked; a retry keeps the promise.
     room: usize,
     /// FIN or RST is queued.
     finished: bool,
@@ -87,9 +88,9 @@ impl Stream {
     }
 
     /// Lets the stream be opened again elsewhere, once, as long as the peer has not answered and little was sent.
-    /// `open` is what opened it, with its first data.
-    pub(crate) fn arm(&mut self, reopen: Arc<dyn Reopen>, open: Open) {
-        self.retry = Retry::armed(reopen, open);
+    /// `open` is what opened it, with its first data; `asked`: when.
+    pub(crate) fn arm(&mut self, reopen: Arc<dyn Reopen>, open: Open, asked: Instant) {
+        self.retry = Retry::armed(reopen, open, asked);
     }
 
     /// The stream's number on its connection.
@@ -192,12 +193,17 @@ impl Stream {
         if chunk.is_empty() {
             return Ok(());
         }
-        self.retry.keep(&chunk);
         if self.retry.is_busy() {
+            self.room = self.room.checked_sub(chunk.len()).ok_or(StreamError::NoRoom)?;
+            self.retry.keep(&chunk);
             return Ok(());
         }
+        self.retry.keep(&chunk);
         let id = self.link.id;
-        let sent = self.link.shared.act(Nudge::Data, |inner, now| inner.send(now, id, chunk));
+        let promised = chunk.len() <= self.room;
+        let sent = self.link.shared.act(Nudge::Data, |inner, now| {
+            if promised { inner.send_promised(id, chunk) } else { inner.send(now, id, chunk) }
+        });
         match sent {
             Ok(room) => self.room = room,
             Err(error) => {
@@ -392,7 +398,10 @@ impl Stream {
             }
         };
         self.adopt(fresh);
-        let replayed = replay.chunks.into_iter().try_for_each(|chunk| self.write_chunk(chunk));
+        let id = self.link.id;
+        let replayed = self.link.shared.act(Nudge::Data, |inner, _| {
+            replay.chunks.into_iter().try_for_each(|chunk| inner.send_promised(id, chunk).map(|_| ()))
+        });
         if replay.finished {
             self.finish();
         }
@@ -408,7 +417,6 @@ impl Stream {
         self.retry = Retry::Off;
         // Unless its request carried FIN, the bytes to replay come before its end.
         self.finished = fresh.finished;
-        self.room = 0;
         self.owed = 0;
         self.end = None;
         self.ready.clear();

@@ -78,6 +78,16 @@ impl Session {
         if data.len() > self.send_room(id)? {
             return Err(StreamError::NoRoom);
         }
+        self.send_promised(id, data)
+    }
+
+    /// Queues bytes that there was room for once, though there may be none now: those of a stream that was refused
+    /// safely and goes on as this one. Who kept them bounds them.
+    ///
+    /// # Errors
+    /// The sending direction has ended: nothing was taken.
+    pub fn send_promised(&mut self, id: StreamId, data: Bytes) -> Result<(), StreamError> {
+        self.send_room(id)?;
         let Some(key) = self.find(id) else { return Err(StreamError::Closed) };
         let Some(stream) = self.table.get_mut(key) else { return Err(StreamError::Closed) };
         if data.is_empty() {

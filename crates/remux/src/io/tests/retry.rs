@@ -1,6 +1,7 @@
 //! A stream refused before anything was done with it goes on elsewhere, once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use framing::remux2::Code;
 use parking_lot::Mutex;
@@ -23,7 +24,7 @@ impl Elsewhere {
 }
 
 impl Reopen for Elsewhere {
-    fn reopen(&self, open: Open) -> Reopening {
+    fn reopen(&self, open: Open, _: Instant) -> Reopening {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let connection = self.connection.lock().clone();
         Box::pin(async move {
@@ -35,7 +36,7 @@ impl Reopen for Elsewhere {
 
 fn armed(client: &End, elsewhere: &Arc<Elsewhere>, open: Open) -> Stream {
     let mut stream = client.connection.open(open.clone()).unwrap();
-    stream.arm(elsewhere.clone(), open);
+    stream.arm(elsewhere.clone(), open, crate::io::clock::now());
     stream
 }
 
