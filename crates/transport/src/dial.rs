@@ -161,11 +161,13 @@ where
     let mut waiting = addresses.iter().copied();
     let mut running: Vec<(SocketAddr, Pin<Box<Timeout<F>>>)> = Vec::new();
     let mut failed: Vec<Attempt> = Vec::new();
-    let mut start_next = pin!(sleep_until(start));
+    // The first starts at once: a timer for now would still wait for its next tick, a millisecond on every dial.
+    let mut start_now = true;
+    let mut start_next = pin!(sleep_until(start + options.stagger));
     let mut give_up = pin!(sleep_until(end));
     poll_fn(|cx| {
         loop {
-            let mut lost_one = false;
+            let mut next_now = std::mem::take(&mut start_now);
             let mut index = 0;
             while let Some((address, future)) = running.get_mut(index) {
                 match future.as_mut().poll(cx) {
@@ -178,7 +180,7 @@ where
                         };
                         failed.push(Attempt { address: *address, error });
                         drop(running.swap_remove(index));
-                        lost_one = true;
+                        next_now = true;
                     }
                 }
             }
@@ -190,7 +192,7 @@ where
                 failed.extend(late);
                 return Poll::Ready(Err(std::mem::take(&mut failed)));
             }
-            let due = lost_one || start_next.as_mut().poll(cx).is_ready();
+            let due = next_now || start_next.as_mut().poll(cx).is_ready();
             match due.then(|| waiting.next()).flatten() {
                 Some(address) => {
                     running.push((address, Box::pin(timeout(options.per_address, attempt(address)))));
