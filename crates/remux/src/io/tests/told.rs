@@ -46,10 +46,12 @@ async fn stream_that_is_dropped_early_or_reset_is_not_called_a_clean_end_and_rep
 }
 
 /// Keeps the causes of closed streams that this thread tells.
-fn listen() -> (Causes, tracing::subscriber::DefaultGuard) {
+fn listen() -> (Causes, (tracing::subscriber::DefaultGuard, tracing::Dispatch)) {
     let causes = Causes::default();
+    // While there is only one, a place that logs first on a thread without any is taken for one nobody listens to.
+    let second = tracing::Dispatch::new(causes.clone());
     let guard = tracing::subscriber::set_default(causes.clone());
-    (causes, guard)
+    (causes, (guard, second))
 }
 
 #[derive(Clone, Default)]
