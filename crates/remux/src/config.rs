@@ -215,7 +215,7 @@ impl Default for LivenessConfig {
 pub struct ClassicConfig {
     /// Unread bytes a stream may hold; full, the connection is not read. Default 256 KiB.
     pub queue: usize,
-    /// A stream that holds up the connection for this long, with less than a quarter of its queue read
+    /// A stream that holds up the connection for this long in all, with less than a quarter of its queue read
     /// meanwhile, ends. Default 10 s.
     pub full: Duration,
     /// Longest payload sent in a frame. Default 16 KiB, at most 65535; more saves headers, and lets one
@@ -300,6 +300,10 @@ pub struct LimitConfig {
     /// A stream that stood unread with its window full for this long is reset (LIMIT) once the process's
     /// growth budget is over 75 %. Default 120 s.
     pub unread: Duration,
+    /// A stream the application has let go of, after its end was queued, is reset (LIMIT) when the peer takes none of
+    /// its last bytes for this long. Default 300 s; more lets a paused player have its last 256 KiB later, and lets a
+    /// hostile peer hold as much for longer.
+    pub linger: Duration,
 }
 
 impl Default for LimitConfig {
@@ -318,6 +322,7 @@ impl Default for LimitConfig {
             max_frame: 16_376,
             max_meta: 512,
             unread: Duration::from_secs(120),
+            linger: Duration::from_secs(300),
         }
     }
 }

@@ -233,3 +233,23 @@ fn draining_server_ends_new_sessions_and_waits_for_old_ones() {
     assert_eq!(pair.server.closed(), Some(ConnectionError::Drained));
     assert_eq!(pair.client.end(ours), Some(Ok(())));
 }
+
+#[test]
+fn classic_stream_that_holds_up_nobody_any_more_is_not_ended() {
+    let mut pair = Pair::new(Wire::Classic);
+    let (id, theirs) = pair.open(connect(b"x"));
+    let data = pattern((256 << 10) + 1);
+    let sent = pair.server.write(pair.now, theirs, &data);
+    pair.settle();
+    pair.server.write(pair.now, theirs, &data[sent..]);
+    pair.settle();
+    assert!(!pair.client.session.wants_read(), "the last byte has no room");
+    let Recv::Data(chunk) = pair.client.session.recv(pair.now, id) else { panic!("data") };
+    pair.client.session.release(pair.now, id, chunk.len());
+    pair.settle();
+    assert!(pair.client.session.wants_read() && pair.client.input.is_empty(), "nothing is held up");
+    pair.wait(secs(11));
+    pair.settle();
+    let (rest, end) = pair.client.read(pair.now, id);
+    assert_eq!((chunk.len() + rest.len(), end), (data.len(), Recv::Wait), "a player that was paused");
+}

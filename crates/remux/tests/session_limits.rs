@@ -535,3 +535,34 @@ fn classic_sessions_over_the_limit_are_ended_at_once() {
     }
     assert_eq!(pair.server.closed(), calm("refusals"));
 }
+
+#[test]
+fn stream_let_go_of_ends_although_its_peer_takes_nothing() {
+    let mut lone = Lone::server();
+    lone.say(Kind::Open, flags::FIN, 1, &open_payload());
+    let id = lone.side.incoming().unwrap().0;
+    let data = pattern(256 << 10);
+    lone.side.write(lone.now, id, &data);
+    lone.take_sent();
+    // All credit is used up; this waits for more, which never comes.
+    lone.side.write(lone.now, id, &data);
+    lone.side.session.finish(lone.now, id);
+    lone.side.session.forget(lone.now, id);
+    let began = lone.now;
+    while lone.side.session.streams() > 0 {
+        lone.now += secs(1);
+        lone.side.tick(lone.now);
+        for (header, payload) in lone.take_sent() {
+            if header.kind == Kind::Ping as u8 {
+                lone.say(Kind::Ping, flags::ACK, 0, &payload);
+            }
+        }
+        if lone.now == began + secs(200) {
+            // A little was taken: the rest has its time again.
+            lone.say(Kind::Credit, 0, id.0, &[0, 4, 0, 0, 0, 0, 3, 232]);
+        }
+        assert!(lone.now < began + secs(601), "what nobody owns any more is held for ten minutes");
+    }
+    assert!(lone.now >= began + secs(500), "{:?}", lone.now - began);
+    assert_eq!((lone.side.closed(), lone.side.session.charged()), (None, (0, 0)));
+}

@@ -4,9 +4,10 @@ mod session_world;
 
 use bytes::Bytes;
 use framing::remux2::{Code, Command, Kind, Opened, flags};
+use framing::{Host, Name, Target};
 use proptest::prelude::*;
 use remux::session::{Event, Open, Recv, StreamId};
-use remux::{ConnectionError, LimitConfig, OpenReason, Role, SessionConfig, StreamError, Wire};
+use remux::{ConnectionError, LimitConfig, OpenReason, Role, SendConfig, SessionConfig, StreamError, Wire};
 use session_world::*;
 
 #[test]
@@ -409,5 +410,23 @@ proptest! {
             prop_assert_eq!(down_end, &Recv::Fin);
         }
         prop_assert!(whole == exchange(wire, &sizes, cuts));
+    }
+}
+
+#[test]
+fn records_of_the_least_size_carry_data_and_the_longest_request() {
+    for small_record in [1024, 1100, 1400] {
+        let sending = SendConfig { small_record, ..SendConfig::default() };
+        let config = SessionConfig { sending, ..SessionConfig::default() };
+        let mut pair = Pair::with(Wire::Remux2, config.clone(), config);
+        let name = Name::new(&("a.".repeat(126) + "a")).expect("a long name");
+        let open =
+            Open { first: Bytes::from(pattern(4000)), ..Open::connect(Target::new(Host::Name(name), 443)) };
+        pair.client.session.open(pair.now, open).unwrap();
+        pair.settle();
+        let (id, _) =
+            pair.server.incoming().unwrap_or_else(|| panic!("no OPEN in records of {small_record}"));
+        let got = pair.server.read(pair.now, id).0.len();
+        assert_eq!(got, 4000, "bytes that came in records of {small_record}");
     }
 }

@@ -8,6 +8,7 @@ use framing::remux2::{Code, Command, GoAway, Open as OpenPayload, Opened, flags}
 
 use super::credit::Growth;
 use super::event::{Open, Recv, StreamId};
+use super::liveness::later;
 use super::schedule::Freed;
 use super::stream::{OpenOut, RecvState, SendState, Stream};
 use super::table::Key;
@@ -95,9 +96,7 @@ impl Session {
         }
         stream.send.push(data);
         stream.send.was_full = stream.send.queued > self.config.sending.queue / 2;
-        if stream.is_sendable() {
-            self.schedule.activate(key, stream, Freed::ByData);
-        }
+        self.schedule.activate(&mut self.table, key, Freed::ByData);
         self.settle(key);
         Ok(())
     }
@@ -115,9 +114,7 @@ impl Session {
         }
         stream.send.state = SendState::Finishing;
         stream.send.fin_ready = !(classic && stream.local);
-        if stream.is_sendable() {
-            self.schedule.activate(key, stream, Freed::ByData);
-        }
+        self.schedule.activate(&mut self.table, key, Freed::ByData);
         self.end_if_over(now, key);
     }
 
@@ -190,7 +187,7 @@ impl Session {
             self.stats.grown = self.stats.grown.saturating_add(1);
         }
         if self.wire == Wire::Classic {
-            self.release_classic(key, n);
+            self.release_classic(now, key, n);
         } else {
             self.offer_credit(key, pressure);
         }
@@ -198,7 +195,8 @@ impl Session {
     }
 
     /// The application lets go of the stream: reset with CANCEL, unless both directions have ended or only bytes
-    /// already queued remain to be sent. Each stream opened here or given out as
+    /// already queued remain to be sent, for which the peer has
+    /// [`LimitConfig::linger`](crate::LimitConfig::linger). Each stream opened here or given out as
     /// [`Event::Incoming`](super::Event::Incoming) is let go of once; until then it counts.
     pub fn forget(&mut self, now: Instant, id: StreamId) {
         let classic = self.is_classic();
@@ -211,6 +209,8 @@ impl Session {
             let received = stream.recv.state == RecvState::Finished || (classic && !stream.local);
             if sending && received {
                 stream.recv.discard();
+                stream.lingers = Some((stream.send.credit.sent(), now));
+                self.sweep_by(later(now, self.config.limits.linger));
                 if self.blocked.is_some_and(|(_, blocked)| blocked == id) {
                     self.blocked = None;
                 }

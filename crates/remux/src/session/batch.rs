@@ -79,14 +79,14 @@ impl Batch {
         self.record_limit.saturating_sub(used).min(self.room())
     }
 
-    /// Makes room for `need` bytes in one record: in the one being filled, or by beginning another. Says how much
-    /// room there is; `None` when the batch can't take so much.
+    /// Makes room for `need` bytes in one record: in the one being filled, or by beginning another, which is as long
+    /// as they need. Says how much room there is; `None` when the batch can't take so much.
     pub(super) fn fit(&mut self, need: usize) -> Option<usize> {
         let here = self.record_room();
         if here >= need {
             return Some(here);
         }
-        let fresh = self.record_limit.min(self.room());
+        let fresh = self.record_limit.max(need.min(Self::MAX_RECORD)).min(self.room());
         if fresh < need {
             return None;
         }
@@ -215,5 +215,5 @@ enum Segment {
 
 /// Payloads below this are copied: a slice of its own costs more than the copy.
 const COPY_BELOW: usize = 1024;
-/// A record takes at least this, so that every control frame fits an empty one.
+/// A record takes at least this: less is more overhead than payload.
 const MIN_RECORD: usize = 1024;

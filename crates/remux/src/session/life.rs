@@ -84,6 +84,13 @@ impl Session {
         let Some(stream) = self.table.get_mut(key) else { return };
         stream.ended = true;
         let id = stream.id;
+        // What it still wanted to say is of no use, and must not pile up where the transport takes nothing.
+        if std::mem::take(&mut stream.control.credit) {
+            self.out.credits.retain(|&(_, other)| other != id);
+        }
+        if std::mem::take(&mut stream.control.listed) {
+            self.out.opens.retain(|&(_, other)| other != id);
+        }
         if stream.local {
             self.counts.local = self.counts.local.saturating_sub(1);
         }
@@ -154,6 +161,7 @@ impl Session {
         }
         let told = self.out.last_id.is_some() && cause == ConnectionError::Drained;
         let ours = cause.code() != Code::NONE && !told && !self.is_classic();
+        self.out = super::Out::default();
         for key in self.table.keys() {
             self.fail_stream(now, key, StreamError::Truncated { cause: cause.clone() }, false);
         }
@@ -163,7 +171,6 @@ impl Session {
             }
             self.free_if_done(now, key);
         }
-        self.out = super::Out::default();
         if ours {
             let text = cause.to_string();
             let (last_id, code) = (self.counts.last_remote, cause.code());

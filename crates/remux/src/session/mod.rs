@@ -50,7 +50,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Payload is never copied inside, except chunks under 2 KiB (see `stream`). After any call, drain
+//! Payload is never copied inside, except received chunks under 8 KiB (see `stream`). After any call, drain
 //! [`Session::poll_event`], write while [`Session::wants_transmit`], and arm one timer.
 
 mod app;

@@ -45,8 +45,9 @@ impl Scheduler {
         self.active != 0
     }
 
-    /// Lists a stream that has something to send, unless it is listed.
-    pub(super) fn activate(&mut self, key: Key, stream: &mut Stream, freed: Freed) {
+    /// Lists a stream if it has something to send and is not listed.
+    pub(super) fn activate(&mut self, table: &mut Table, key: Key, freed: Freed) {
+        let Some(stream) = table.get_mut(key).filter(|stream| stream.is_sendable()) else { return };
         if stream.place.ticket != 0 {
             return;
         }
@@ -54,16 +55,17 @@ impl Scheduler {
         if new {
             stream.place.deficit = self.quantum;
         }
-        self.enter(key, stream, new);
+        self.enter(table, key, new);
     }
 
     /// The stream's urgency changes.
-    pub(super) fn set_urgency(&mut self, key: Key, stream: &mut Stream, urgency: u8) {
+    pub(super) fn set_urgency(&mut self, table: &mut Table, key: Key, urgency: u8) {
+        let Some(stream) = table.get_mut(key).filter(|stream| stream.urgency != urgency) else { return };
         stream.urgency = urgency;
         if stream.place.ticket != 0 {
             self.leave(stream);
             let new = stream.place.new;
-            self.enter(key, stream, new);
+            self.enter(table, key, new);
         }
     }
 
@@ -76,9 +78,6 @@ impl Scheduler {
 
     /// The stream whose turn it is; it stays first in its list.
     pub(super) fn next(&mut self, table: &mut Table, now: Instant, round_trip: Duration) -> Option<Key> {
-        if self.stale > MOST_STALE {
-            self.sweep(table);
-        }
         let quantum = self.turn(now, round_trip);
         while let Some(at) = self.pick() {
             let level = self.levels.get_mut(at)?;
@@ -134,7 +133,12 @@ impl Scheduler {
         }
     }
 
-    fn enter(&mut self, key: Key, stream: &mut Stream, new: bool) {
+    /// Only here the lists grow, so here they are rid of what is stale.
+    fn enter(&mut self, table: &mut Table, key: Key, new: bool) {
+        if self.stale > MOST_STALE {
+            self.sweep(table);
+        }
+        let Some(stream) = table.get_mut(key) else { return };
         self.ticket = self.ticket.saturating_add(1);
         stream.place.ticket = self.ticket;
         stream.place.new = new;

@@ -9,11 +9,12 @@
 //! The stream is over on the wire (`ended`) when both have finished or failed. Its slot stays until the application
 //! has let go of it and nothing about it is left to say to the peer.
 //!
-//! Chunks are shared, not copied, unless they are short (under 2 KiB): those are copied together, so that they can't
-//! keep a whole receive buffer alive, and so that a flood of them is no flood of allocations.
+//! Received chunks are shared, not copied, unless they are less than an eighth of the 64 KiB buffer they came in: a chunk
+//! that nobody reads keeps its whole buffer alive, and is charged for its own bytes only. Short ones (under 2 KiB) are
+//! copied together, so that a flood of them is no flood of allocations.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use framing::remux2::{Code, Open as OpenPayload, Opened};
@@ -21,6 +22,7 @@ use framing::remux2::{Code, Open as OpenPayload, Opened};
 use super::StreamId;
 use super::batch::Batch;
 use super::credit::{RecvCredit, SendCredit};
+use super::liveness::later;
 use crate::error::StreamError;
 
 #[derive(Debug)]
@@ -42,8 +44,10 @@ pub(super) struct Stream {
     /// Over on the wire, and the application was told.
     pub(super) ended: bool,
     pub(super) failure: Option<StreamError>,
-    /// Classic: when its queue became full, and the bytes read since.
-    pub(super) full: Option<(Instant, u64)>,
+    /// Classic: how it holds up the connection.
+    pub(super) full: Full,
+    /// Let go of with bytes still to send: how many had been sent when last looked, and when that was.
+    pub(super) lingers: Option<(u64, Instant)>,
     /// What the process's budget has been told of this stream: held bytes and growth.
     pub(super) charged: (u64, u64),
     pub(super) place: Place,
@@ -64,7 +68,8 @@ impl Stream {
             forgotten: false,
             ended: false,
             failure: None,
-            full: None,
+            full: Full::default(),
+            lingers: None,
             charged: (0, 0),
             place: Place::default(),
         }
@@ -108,6 +113,43 @@ impl Stream {
         let receive = if classic { self.recv.credit.unread() } else { self.recv.promised() };
         let chunks = (self.recv.chunks.len() as u64).saturating_mul(CHUNK_COST);
         receive.saturating_add(chunks).saturating_add(self.send.queued as u64)
+    }
+}
+
+/// How long a full queue has held up the connection since a good part of it was last read (classic).
+///
+/// Time in which the connection could be read doesn't count, so a reader that stopped in peace isn't ended; nor does it
+/// make up for the rest, so one that reads a byte now and then is.
+#[derive(Debug, Default)]
+pub(super) struct Full {
+    /// Since when it holds up the connection, if it does now.
+    since: Option<Instant>,
+    /// For how long it did before.
+    before: Duration,
+    /// Bytes read since this began.
+    read: u64,
+}
+
+impl Full {
+    /// The queue is full and more has come. Says when that becomes too much.
+    pub(super) fn begin(&mut self, now: Instant, limit: Duration) -> Instant {
+        later(*self.since.get_or_insert(now), limit.saturating_sub(self.before))
+    }
+
+    /// `n` bytes were read, so there is room again; `enough` of them, and all is forgotten.
+    pub(super) fn read(&mut self, now: Instant, n: usize, enough: usize) {
+        if let Some(since) = self.since.take() {
+            self.before = self.before.saturating_add(now.saturating_duration_since(since));
+        }
+        self.read = self.read.saturating_add(n as u64);
+        if self.read >= enough as u64 {
+            *self = Self::default();
+        }
+    }
+
+    /// When it becomes too much, while it holds up the connection.
+    pub(super) fn deadline(&self, limit: Duration) -> Option<Instant> {
+        self.since.map(|since| later(since, limit.saturating_sub(self.before)))
     }
 }
 
@@ -246,10 +288,6 @@ impl RecvHalf {
         }
     }
 
-    pub(super) fn push(&mut self, data: Bytes) {
-        self.chunks.push(data);
-    }
-
     pub(super) fn push_part(&mut self, input: &mut BytesMut, n: usize) {
         self.chunks.push_part(input, n);
     }
@@ -340,24 +378,22 @@ impl Chunks {
 
     /// Takes the first `n` bytes of `input`: shared when they are many, copied when they are few.
     fn push_part(&mut self, input: &mut BytesMut, n: usize) {
-        if n >= SHORT {
-            self.bytes = self.bytes.saturating_add(n);
+        let n = n.min(input.len());
+        let first = self.is_empty();
+        self.bytes = self.bytes.saturating_add(n);
+        if n >= SHARED {
             self.close_tail();
             self.queue.push_back(input.split_to(n).freeze());
             return;
         }
         let part = input.get(..n).unwrap_or_default();
-        self.bytes = self.bytes.saturating_add(part.len());
-        if self.is_first(n) {
+        if n >= SHORT || first {
+            self.close_tail();
             self.queue.push_back(Bytes::copy_from_slice(part));
         } else {
             self.append(part);
         }
-        input.advance(n.min(input.len()));
-    }
-
-    fn is_first(&self, n: usize) -> bool {
-        self.bytes == n
+        input.advance(n);
     }
 
     fn append(&mut self, data: &[u8]) {
@@ -400,7 +436,9 @@ impl Chunks {
 
 /// What a chunk costs beside its bytes.
 const CHUNK_COST: u64 = 256;
-/// Chunks below this are copied.
+/// Received chunks from this length on are shared with the buffer they came in: an eighth of it.
+const SHARED: usize = 8 << 10;
+/// Chunks below this are copied together.
 const SHORT: usize = 2048;
 /// Short chunks are put together up to this.
 const TAIL: usize = 4096;

@@ -7,7 +7,7 @@
 //! | `ping`, `answer to ping`, `path` | see `liveness` | asked, suspect, dead |
 //! | `drain` | the limit given to `drain` | streams reset with DRAIN |
 //! | `idle` | 60 s without streams, server only | closed |
-//! | `sweep` | a stream's own deadline: unread for 120 s, classic queue full for 10 s, classic request for 10 s | that stream ends |
+//! | `sweep` | a stream's own deadline: unread for 120 s, let go of and its last bytes not taken for 300 s, classic queue full for 10 s, classic request for 10 s | that stream ends |
 
 use std::time::{Duration, Instant};
 
@@ -88,12 +88,31 @@ impl Session {
     fn sweep(&mut self, now: Instant) {
         self.sweep_at = None;
         for key in self.table.keys() {
+            self.sweep_lingering(now, key);
             match self.wire {
                 Wire::Remux2 => self.sweep_unread(now, key),
                 Wire::Classic => self.sweep_classic(now, key),
             }
         }
         self.check_drained(now);
+    }
+
+    /// A stream that was let go of is ended when its peer takes none of its last bytes.
+    fn sweep_lingering(&mut self, now: Instant, key: super::Key) {
+        let limit = self.config.limits.linger;
+        let Some(stream) = self.table.get_mut(key).filter(|stream| !stream.ended) else { return };
+        let sent = stream.send.credit.sent();
+        let Some(since) = stream.lingers.map(|(before, since)| if sent > before { now } else { since })
+        else {
+            return;
+        };
+        stream.lingers = Some((sent, since));
+        let deadline = later(since, limit);
+        if now < deadline {
+            self.sweep_by(deadline);
+        } else {
+            self.abort_stream(now, key, Code::LIMIT, "the last bytes were not taken");
+        }
     }
 
     /// A stream that nobody reads is ended when the process needs its memory.

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! What the wire can't say is made up for in bounded memory: each stream has a queue of 256 KiB; full, the connection
-//! is not read (`wants_read`); full for 10 s with hardly anything read, that stream ends. The opening application's
+//! is not read (`wants_read`); after 10 s of that with hardly anything read, the stream ends. The opening application's
 //! FIN is held back until the other side ends. An id at or below the highest one seen never opens a stream again.
 
 use std::time::Instant;
@@ -104,7 +104,7 @@ impl Session {
     /// stream's queue are needed.
     fn receive_classic_body(&mut self, now: Instant, input: &mut BytesMut) -> Result<bool, ConnectionError> {
         let Some(mut body) = self.body else { return Ok(true) };
-        let capacity = self.config.classic.queue as u64;
+        let (capacity, limit) = (self.config.classic.queue as u64, self.config.classic.full);
         let live = body.to.and_then(|(key, id)| Some((key, self.stream_mut(key, id)?)));
         let taking =
             live.filter(|(_, stream)| stream.recv.state == RecvState::Open && !stream.recv.is_discarding());
@@ -116,9 +116,9 @@ impl Session {
         let id = stream.id;
         let room = capacity.saturating_sub(stream.recv.credit.unread());
         if room == 0 && body.left > 0 {
-            let since = stream.full.get_or_insert((now, 0)).0;
+            let deadline = stream.full.begin(now, limit);
             self.blocked = Some((key, id));
-            self.sweep_by(later(since, self.config.classic.full));
+            self.sweep_by(deadline);
             return Ok(false);
         }
         let n = body.left.min(input.len()).min(usize::try_from(room).unwrap_or(usize::MAX));
@@ -189,15 +189,15 @@ impl Session {
     }
 
     /// Bytes were read from a stream's queue: the connection may be read again.
-    pub(super) fn release_classic(&mut self, key: Key, n: usize) {
+    pub(super) fn release_classic(&mut self, now: Instant, key: Key, n: usize) {
         let Some(stream) = self.table.get_mut(key) else { return };
-        if let Some((_, read)) = &mut stream.full {
-            *read = read.saturating_add(n as u64);
-        }
         let id = stream.id;
         let has_room = stream.recv.credit.unread() < self.config.classic.queue as u64;
-        if has_room && self.blocked.is_some_and(|(_, blocked)| blocked == id) {
-            self.blocked = None;
+        if has_room {
+            stream.full.read(now, n, self.config.classic.queue / 4);
+            if self.blocked.is_some_and(|(_, blocked)| blocked == id) {
+                self.blocked = None;
+            }
         }
     }
 
@@ -211,25 +211,11 @@ impl Session {
             }
             return self.sweep_by(deadline);
         }
-        let Some((since, read)) = stream.full else { return };
-        let deadline = later(since, self.config.classic.full);
+        let Some(deadline) = stream.full.deadline(self.config.classic.full) else { return };
         if now < deadline {
             return self.sweep_by(deadline);
         }
-        if read < (self.config.classic.queue / 4) as u64 {
-            return self.abort_stream(
-                now,
-                key,
-                Code::LIMIT,
-                "nobody read the stream while it held up the connection",
-            );
-        }
-        let id = stream.id;
-        let still = self.blocked.is_some_and(|(_, blocked)| blocked == id);
-        stream.full = still.then_some((now, 0));
-        if still {
-            self.sweep_by(later(now, self.config.classic.full));
-        }
+        self.abort_stream(now, key, Code::LIMIT, "nobody read the stream while it held up the connection");
     }
 
     pub(super) fn transmit_classic(&mut self, now: Instant, batch: &mut Batch) {
@@ -277,21 +263,18 @@ impl Session {
 
     /// First frames in the order of their ids: one that came after a higher id would open nothing.
     fn put_first_frames(&mut self, now: Instant, batch: &mut Batch) -> bool {
-        while let Some(&(key, id)) = self.out.opens.front() {
-            let waits = self.stream_mut(key, id).is_some_and(|stream| stream.control.open.is_some());
-            if waits {
-                if !self.put_classic_data(now, key, batch) {
-                    return false;
-                }
-                let Some(stream) = self.table.get_mut(key) else { return true };
-                stream.control.open = None;
-                stream.control.listed = false;
-                if stream.is_sendable() {
-                    self.schedule.activate(key, stream, Freed::ByData);
-                }
-                self.liveness.handle_open(now);
+        while let Some((key, id)) = self.out.opens.pop_front() {
+            let Some(stream) = self.stream_mut(key, id) else { continue };
+            stream.control.listed = false;
+            if !self.put_classic_data(now, key, batch) {
+                self.list_open_first(key, id);
+                return false;
             }
-            self.out.opens.pop_front();
+            if let Some(stream) = self.stream_mut(key, id) {
+                stream.control.open = None;
+            }
+            self.schedule.activate(&mut self.table, key, Freed::ByData);
+            self.liveness.handle_open(now);
         }
         true
     }

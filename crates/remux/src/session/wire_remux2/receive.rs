@@ -13,7 +13,7 @@ use super::super::credit::MAX_WINDOW;
 use super::super::event::{Event, Open, StreamId};
 use super::super::liveness::later;
 use super::super::schedule::Freed;
-use super::super::stream::{RecvState, SendState, Stream};
+use super::super::stream::{RecvState, Stream};
 use super::super::table::Key;
 use super::super::{Body, SERVER_STREAMS, Session};
 use crate::config::Role;
@@ -192,7 +192,7 @@ impl Session {
     ) -> Result<(), ConnectionError> {
         let id = StreamId(header.stream);
         match kind {
-            Kind::Open => return self.receive_open(now, id, header.flags, payload.freeze()),
+            Kind::Open => return self.receive_open(now, id, header.flags, payload),
             Kind::Ping => return self.receive_ping(now, header.flags, &payload),
             Kind::GoAway => return self.receive_goaway(now, &payload),
             Kind::Settings => return self.receive_settings(now, &payload),
@@ -216,7 +216,7 @@ impl Session {
         now: Instant,
         id: StreamId,
         bits: u8,
-        payload: Bytes,
+        mut payload: BytesMut,
     ) -> Result<(), ConnectionError> {
         if self.is_local(id) || id.0 <= self.counts.last_remote || id.0 > LAST {
             return Err(protocol("OPEN has an id that can't be opened"));
@@ -257,10 +257,11 @@ impl Session {
         stream.want_opened = bits & flags::WANT_OPENED != 0;
         let OpenPayload { command, priority, target } = request;
         let (want_opened, fin) = (stream.want_opened, bits & flags::FIN != 0);
-        let first = payload.slice(first.min(payload.len())..);
+        payload.advance(first.min(payload.len()));
+        let first = payload.len();
         // A frame is shorter than the least window, so this can't fail.
-        if stream.recv.credit.receive(first.len() as u64, now).is_ok() && !first.is_empty() {
-            stream.recv.push(first);
+        if stream.recv.credit.receive(first as u64, now).is_ok() && first > 0 {
+            stream.recv.push_part(&mut payload, first);
         }
         let key = self.insert(stream);
         self.events.push_back(Event::Incoming {
@@ -288,9 +289,7 @@ impl Session {
         let Some(stream) = self.table.get_mut(key) else { return Ok(()) };
         match stream.send.credit.update(credit) {
             Ok(true) => {
-                if stream.is_sendable() {
-                    self.schedule.activate(key, stream, Freed::ByCredit);
-                }
+                self.schedule.activate(&mut self.table, key, Freed::ByCredit);
                 Ok(())
             }
             Ok(false) => self.limits.idle_credit(now),
@@ -325,7 +324,7 @@ impl Session {
             return self.limits.stray(now);
         }
         stream.priority_at = Some(now);
-        self.schedule.set_urgency(key, stream, priority & URGENCY);
+        self.schedule.set_urgency(&mut self.table, key, priority & URGENCY);
         Ok(())
     }
 
@@ -418,9 +417,7 @@ impl Session {
         for key in self.table.keys() {
             let Some(stream) = self.table.get_mut(key) else { continue };
             stream.send.credit.raise(window);
-            if stream.send.state != SendState::Failed && stream.is_sendable() {
-                self.schedule.activate(key, stream, Freed::ByCredit);
-            }
+            self.schedule.activate(&mut self.table, key, Freed::ByCredit);
         }
     }
 

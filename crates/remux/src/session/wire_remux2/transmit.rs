@@ -204,25 +204,28 @@ impl Session {
     }
 
     fn put_opens(&mut self, now: Instant, batch: &mut Batch) -> bool {
-        while let Some(&(key, id)) = self.out.opens.front() {
-            let Some(stream) = self.stream_mut(key, id) else {
-                self.out.opens.pop_front();
-                continue;
-            };
+        while let Some((key, id)) = self.out.opens.pop_front() {
+            let Some(stream) = self.stream_mut(key, id) else { continue };
+            stream.control.listed = false;
             let done = if stream.control.open.is_some() {
                 self.put_open(now, key, batch)
             } else {
                 self.put_opened(key, id, batch)
             };
             if !done {
+                self.list_open_first(key, id);
                 return false;
-            }
-            self.out.opens.pop_front();
-            if let Some(stream) = self.stream_mut(key, id) {
-                stream.control.listed = false;
             }
         }
         true
+    }
+
+    /// There was no room for its frame: it is the next one.
+    pub(in super::super) fn list_open_first(&mut self, key: Key, id: StreamId) {
+        if let Some(stream) = self.stream_mut(key, id) {
+            stream.control.listed = true;
+            self.out.opens.push_front((key, id));
+        }
     }
 
     /// OPEN, with as much of the first data as the record takes.
@@ -248,8 +251,8 @@ impl Session {
         batch.put_copy(&Header::new(Kind::Open, bits, stream.id.0, length).to_bytes());
         batch.put_copy(&front);
         stream.send.take(n, batch);
-        if stream.is_sendable() {
-            self.schedule.activate(key, stream, Freed::ByData);
+        self.schedule.activate(&mut self.table, key, Freed::ByData);
+        if let Some(stream) = self.table.get_mut(key).filter(|stream| stream.is_sendable()) {
             self.schedule.charge(stream, n.saturating_add(head));
         }
         self.stats.frames_out = self.stats.frames_out.saturating_add(1);
