@@ -278,3 +278,23 @@ fn ping_that_finds_no_room_in_a_dead_socket_counts_all_the_same() {
     assert!(matches!(lone.side.closed(), Some(ConnectionError::Dead { .. })), "{:?}", lone.side.closed());
     assert!(lone.now - stuck <= secs(2), "{:?}", lone.now - stuck);
 }
+
+#[test]
+fn suspend_shortens_the_time_of_a_ping_already_under_way() {
+    let mut lone = client_with_stream(8);
+    let path = PathInfo { rtt: secs(2), ..PathInfo::default() };
+    lone.side.session.handle_path(lone.now, path);
+    while lone.sent_kind(Kind::Ping).is_empty() {
+        lone.now = lone.side.session.poll_timeout().unwrap().0;
+        lone.side.tick(lone.now);
+    }
+    lone.side.session.handle_suspend(lone.now);
+    assert_eq!(lone.sent_kind(Kind::Ping).len(), 1, "asked again");
+    let start = lone.now;
+    while lone.side.closed().is_none() {
+        lone.now = lone.side.session.poll_timeout().unwrap().0;
+        lone.side.session.handle_path(lone.now, path);
+        lone.side.tick(lone.now);
+    }
+    assert_eq!(lone.now - start, secs(1), "not the eight seconds of a path so long");
+}

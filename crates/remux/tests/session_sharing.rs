@@ -320,3 +320,22 @@ fn growth_of_one_connection_is_capped() {
     let growth = pair.server.session.charged().1;
     assert!((512 << 10..=1 << 20).contains(&growth), "{growth}");
 }
+
+#[test]
+fn stream_that_has_come_to_its_end_gives_its_growth_back_before_it_is_let_go_of() {
+    let mut pair = Pair::new(Wire::Remux2);
+    let (id, theirs) = pair.open(connect(b""));
+    for _ in 0..200 {
+        let room = pair.client.session.send_room(id).unwrap();
+        pair.client.write(pair.now, id, &vec![0; room]);
+        pair.step();
+        pair.server.read(pair.now, theirs);
+        pair.now += millis(2);
+    }
+    assert!(pair.server.session.charged().1 > 0);
+    pair.client.write(pair.now, id, &[0; 1000]);
+    pair.client.session.finish(pair.now, id);
+    pair.settle();
+    let (held, growth) = pair.server.session.charged();
+    assert!(held < 1 << 20 && growth == 0, "only what is unread: {held}, {growth}");
+}

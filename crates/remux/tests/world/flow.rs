@@ -79,6 +79,8 @@ enum Reads {
     Slow(Duration),
     /// Nothing for this long after the first byte.
     Stops(Duration),
+    /// A chunk, then a long pause, but never while that holds up others; so often.
+    Yields(Duration, u32),
 }
 
 impl Flow {
@@ -202,7 +204,11 @@ impl Side {
         let reads = if wanted.contains(&Kind::SlowReader) && rng.one_in(3) {
             Reads::Slow(Duration::from_millis(rng.between(1, 40)))
         } else if wanted.contains(&Kind::StoppedReader) && rng.one_in(3) {
-            Reads::Stops(Duration::from_millis(rng.between(100, 8_000)))
+            if rng.one_in(3) {
+                Reads::Yields(Duration::from_millis(rng.between(5_000, 20_000)), 5)
+            } else {
+                Reads::Stops(Duration::from_millis(rng.between(100, 8_000)))
+            }
         } else {
             Reads::Fast
         };
@@ -261,9 +267,10 @@ impl Side {
         chunk
     }
 
-    /// It reads now.
-    pub(crate) fn may_read(&self, now: Instant) -> bool {
-        !self.waits_to_read && self.next_read.is_none_or(|at| at <= now)
+    /// It reads now; `held_up`: its connection waits for some reader.
+    pub(crate) fn may_read(&self, now: Instant, held_up: bool) -> bool {
+        let gives_way = held_up && matches!(self.reads, Reads::Yields(..));
+        !self.waits_to_read && (gives_way || self.next_read.is_none_or(|at| at <= now))
     }
 
     /// Compares what came with what the other side sends; what is wrong with it.
@@ -292,7 +299,12 @@ impl Side {
                 self.next_read = Some(now + time);
                 Some(Kind::StoppedReader)
             }
-            Reads::Stops(_) => None,
+            Reads::Yields(pause, times) if times > 0 => {
+                self.reads = Reads::Yields(pause, times - 1);
+                self.next_read = Some(now + pause);
+                Some(Kind::StoppedReader)
+            }
+            Reads::Stops(_) | Reads::Yields(..) => None,
         }
     }
 

@@ -295,7 +295,12 @@ impl World {
                 self.pool.handle_dial_failed(now, ticket, "refused".into());
             } else {
                 conn.dialled = Some(now);
-                self.pool.handle_dialled(now, ticket, Proof::FirstByte);
+                // As the dialer has it: a classic peer says nothing before it has an answer.
+                let proof = match self.wire {
+                    Wire::Remux2 => Proof::FirstByte,
+                    Wire::Classic => Proof::Lasts(Duration::from_secs(3)),
+                };
+                self.pool.handle_dialled(now, ticket, proof);
             }
             self.carry_out();
             return true;
@@ -461,13 +466,15 @@ impl World {
         if side.released {
             return false;
         }
-        if !self.conns.contains_key(&ticket) {
+        let Some(conn) = self.conns.get_mut(&ticket) else {
             side.released = true;
             return true;
-        }
+        };
+        let held_up = !conn.end(half).session.wants_read();
         let mut busy = self.step_writing(index, half, ticket, id);
         let here = Some((ticket, id));
-        if self.flows[index].view(half).stream == here && self.flows[index].view(half).may_read(now) {
+        if self.flows[index].view(half).stream == here && self.flows[index].view(half).may_read(now, held_up)
+        {
             busy |= self.step_reading(index, half, ticket, id);
         }
         let classic = self.wire == Wire::Classic;
