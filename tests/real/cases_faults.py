@@ -131,20 +131,26 @@ def test_killed_client_is_a_reset_for_both_outer_ends_and_the_server_frees_every
 
 
 def test_cut_download_never_looks_complete():
+    """Without a length HTTP/1.0 ends at the end of the connection: only a reset tells a cut one."""
+    def body(sock):
+        sock.recv(1000)
+        sock.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * 100000)
+        time.sleep(60)
+
     with Lab() as l:
-        port = l.listen(lab.http)
-        server, _ = l.pair()
-        # Without a length HTTP/1.0 ends at the end of the connection: only a reset tells a cut one.
-        def body(sock):
-            sock.recv(1000)
-            sock.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * 100000)
-            time.sleep(60)
         port = l.listen(body)
-        with subprocess.Popen(["curl", "-sS", "-o", l.dir / "out", "--socks5-hostname", f"127.0.0.1:{l.socks}",
-                               f"http://127.0.0.1:{port}/"], stderr=subprocess.PIPE) as curl:
-            until("bytes come", lambda: (l.dir / "out").exists() and (l.dir / "out").stat().st_size >= 50000)
-            server.kill()
-            assert curl.wait(30) != 0
+        for flags in ([], ["-remux.wire", "classic"], ["-eagersocks.net", "tls"]):
+            for sig in (signal.SIGKILL, signal.SIGTERM):
+                server, client = l.pair(server=["-drain.max.sec", "1", *flags], client=flags)
+                out = l.dir / "out"
+                out.unlink(missing_ok=True)
+                with subprocess.Popen(["curl", "-sS", "-o", out, "--socks5-hostname", f"127.0.0.1:{l.socks}",
+                                       f"http://127.0.0.1:{port}/"], stderr=subprocess.PIPE) as curl:
+                    until("bytes come", lambda: out.exists() and out.stat().st_size >= 50000)
+                    server.kill(sig)
+                    assert curl.wait(30) != 0, (flags, sig)
+                server.popen.wait(10)
+                client.stop()
 
 
 def certificate_case(l, client_pki, server_pki, *needles, side="client", server_flags=(), client_flags=()):

@@ -111,6 +111,29 @@ fn acceptors_end_follows_its_queue_and_ends_both_directions() {
 }
 
 #[test]
+fn stop_with_streams_open_cuts_the_connection_and_never_looks_like_their_end() {
+    for by_limit in [true, false] {
+        let mut pair = Pair::new(Wire::Classic);
+        let (ours, theirs) = pair.open(connect(b"question"));
+        pair.server.write(pair.now, theirs, b"half of the ans");
+        pair.settle();
+        if by_limit {
+            pair.server.session.drain(pair.now, Code::DRAIN, secs(1));
+            pair.now += secs(1);
+            pair.server.session.handle_timeout(pair.now);
+        } else {
+            pair.server.session.reset(pair.now, theirs, Code::DRAIN, "");
+        }
+        assert!(pair.server.transmit(pair.now).is_empty(), "a 0 is an end");
+        assert!(pair.server.closed().is_some());
+        pair.client.session.handle_closed(pair.now, ConnectionError::Closed);
+        let (heard, end) = pair.client.read(pair.now, ours);
+        assert_eq!(heard, b"half of the ans");
+        assert!(matches!(end, Recv::Failed(StreamError::Truncated { .. })), "{end:?}");
+    }
+}
+
+#[test]
 fn data_for_an_ended_session_are_dropped_however_many() {
     let mut pair = Pair::new(Wire::Classic);
     let (ours, theirs) = pair.open(connect(b""));

@@ -79,7 +79,13 @@ impl Connector {
                     self.prefer(first, index);
                     return Ok((stream, Server(index)));
                 }
-                Err(error) => last = error,
+                Err(error) => {
+                    // A later server may work: then nobody else would tell of this one.
+                    if offset + 1 < count {
+                        sla::event::dial_failed(&address.to_string(), &error.to_string(), 1);
+                    }
+                    last = error;
+                }
             }
         }
         Err(last)

@@ -11,8 +11,10 @@ use std::task::{Context, Poll, ready};
 use parking_lot::Mutex;
 use remux::session::PathInfo;
 use remux::{BufStream, ByteStream, Connected, PeerFacts, Probe};
-use sla::event::Health;
+use sla::ConnectionId;
+use sla::event::{Conn, ConnEnd, ConnFacts, Health, Role};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use transport::{Connector, Explainer, Server, Stream};
 
 use crate::config;
@@ -198,6 +200,41 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Explained<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
+}
+
+/// A connection of one request in the log; those of a pool log themselves.
+pub(crate) struct Alone {
+    id: ConnectionId,
+    conn: Conn,
+    began: Instant,
+}
+
+impl Alone {
+    /// It is up.
+    pub(crate) fn open(role: Role, stream: &Stream) -> Self {
+        let PeerFacts { transport, local, remote, identity } = facts(stream);
+        let id = ConnectionId(rand::random());
+        let facts = ConnFacts {
+            role,
+            wire: "none",
+            transport: &transport,
+            local: &local,
+            remote: &remote,
+            identity: identity.as_deref(),
+        };
+        Self { id, conn: Conn::open(id, &facts), began: Instant::now() }
+    }
+
+    /// Its name in the logs.
+    pub(crate) fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// It is gone, after so many bytes from and to the peer.
+    pub(crate) fn close(self, cause: &str, bytes_in: u64, bytes_out: u64) {
+        let end = ConnEnd { streams: 1, bytes_in, bytes_out, duration: self.began.elapsed() };
+        self.conn.close(cause, &end);
     }
 }
 

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use transport::{ClientTls, ListenOptions, Socket};
 
+use crate::carrier::Alone;
 use crate::listen::Door;
 use crate::outbound::{Opened, Outbound};
 use crate::relay::{Broken, Muxed, Plain, Quiet, Report, relay};
@@ -234,7 +235,11 @@ async fn carry(
     let mut report = match opened {
         Opened::Stream(stream) => relay(near, Muxed::new(stream), Bytes::new(), quiet, stop).await,
         Opened::Connection(stream) => {
-            relay(near, Plain::new(stream, "server"), Bytes::new(), quiet, stop).await
+            let alone = Alone::open(Role::Client, stream.get_ref());
+            story.connection = Some(alone.id());
+            let report = relay(near, Plain::new(stream, "server"), Bytes::new(), quiet, stop).await;
+            alone.close(report.cause(), report.down, report.up);
+            report
         }
     };
     report.up = report.up.saturating_add(request.early.len() as u64);

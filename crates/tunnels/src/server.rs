@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use transport::{Incoming, ListenOptions, ServerTls, TlsFiles, TlsSettings};
 
+use crate::carrier::Alone;
 use crate::destination::Destinations;
 use crate::listen::Door;
 use crate::registry::{self, Held, Registry};
@@ -243,7 +244,15 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, name: &str, s
         (Err(error), _) => return event::request_refused(&remote, &error.to_string()),
         (_, Err(error)) => return event::request_refused(&remote, &error.to_string()),
     };
-    let story = Story { began, source: remote, target: target.to_string(), identity: name, connection: None };
+    let alone = Alone::open(Role::Server, &stream);
+    let story = Story {
+        began,
+        source: remote,
+        target: target.to_string(),
+        identity: name,
+        connection: Some(alone.id()),
+        stream: None,
+    };
     let near = Plain::new(stream, "client");
     let (sock, report) = match place(inner, name) {
         Err(full) => (None, Report::of(Broken::new("refused", Code::LIMIT, full.to_string()))),
@@ -257,6 +266,7 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, name: &str, s
         },
     };
     story.tell(sock, &report);
+    alone.close(report.cause(), report.up, report.down);
 }
 
 /// One stream of a connection: judged, dialled, relayed.
@@ -273,7 +283,8 @@ async fn serve_stream(inner: &Inner, mut stream: remux::Stream, shutdown: &Shutd
         source: stream.peer().remote.clone(),
         target: target.to_string(),
         identity: name,
-        connection: Some((stream.connection_id(), stream.id().0)),
+        connection: Some(stream.connection_id()),
+        stream: Some(stream.id().0),
     };
     let dialled = tokio::select! {
         dialled = dial_for(inner, &mut stream, name, command, &target) => dialled,
@@ -341,7 +352,8 @@ struct Story<'a> {
     source: String,
     target: String,
     identity: &'a str,
-    connection: Option<(sla::ConnectionId, u32)>,
+    connection: Option<sla::ConnectionId>,
+    stream: Option<u32>,
 }
 
 impl Story<'_> {
@@ -351,8 +363,8 @@ impl Story<'_> {
             None => event::target_failed(&self.target, report.cause()),
         }
         event::access(&Access {
-            connection_id: self.connection.map(|(id, _)| id),
-            stream_id: self.connection.map(|(_, stream)| stream),
+            connection_id: self.connection,
+            stream_id: self.stream,
             role: Role::Server,
             inbound: "eager",
             source: &self.source,

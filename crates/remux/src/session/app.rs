@@ -118,12 +118,16 @@ impl Session {
         self.end_if_over(now, key);
     }
 
-    /// Ends both directions at once and drops what is queued, in both. Classic: end of session, without the code.
+    /// Ends both directions at once and drops what is queued, in both. Classic: end of session, without the code; with
+    /// [`Code::DRAIN`], as this process has to stop, end of the connection.
     pub fn reset(&mut self, now: Instant, id: StreamId, code: Code, text: &str) {
-        if let Some(key) = self.find(id) {
-            self.abort_stream(now, key, code, text);
-            self.check_drained(now);
+        let Some(key) = self.find(id) else { return };
+        let runs = self.table.get(key).is_some_and(|stream| !stream.ended);
+        if self.is_classic() && runs && code == Code::DRAIN {
+            return self.stop_classic(now);
         }
+        self.abort_stream(now, key, code, text);
+        self.check_drained(now);
     }
 
     /// Resets a stream the peer opened, with the promise that nothing was done with it, so that the peer may open it

@@ -183,6 +183,11 @@ impl Session {
         self.events.push_back(Event::Closed(cause));
     }
 
+    /// Classic streams have to end before they are done. A 0 would look like their end: only the end of the connection tells.
+    pub(super) fn stop_classic(&mut self, now: Instant) {
+        self.close(now, ConnectionError::Aborted("stopped with streams open".into()));
+    }
+
     /// Ends a draining connection when nothing is left to do.
     pub(super) fn check_drained(&mut self, now: Instant) {
         let Phase::Draining { .. } = self.phase else { return };

@@ -73,6 +73,9 @@ impl Session {
             && deadline <= now
         {
             self.phase = Phase::Draining { deadline: None };
+            if self.is_classic() && self.counts.running > 0 {
+                return self.stop_classic(now);
+            }
             for key in self.table.keys() {
                 self.abort_stream(now, key, Code::DRAIN, "drain limit reached");
             }

@@ -162,7 +162,7 @@ impl fmt::Display for HandshakeError {
             Fault::NoCommonProtocol { ours } => {
                 write!(
                     f,
-                    " speaks none of our protocols ({ours}) → check that remux.wire agrees on both sides"
+                    " speaks none of our protocols ({ours}) → check that eagersocks.net and remux.wire agree on both sides"
                 )
             }
             Fault::NotTls => {
@@ -499,7 +499,9 @@ impl Explainer {
             }
             _ => {
                 let fix = match alert {
-                    AlertDescription::NoApplicationProtocol => "check that remux.wire agrees on both sides",
+                    AlertDescription::NoApplicationProtocol => {
+                        "check that eagersocks.net and remux.wire agree on both sides"
+                    }
                     AlertDescription::ProtocolVersion => "use a version of it that speaks TLS 1.3",
                     AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
                         "it has no cipher suite or key exchange in common with us"

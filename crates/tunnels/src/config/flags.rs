@@ -272,9 +272,7 @@ fn flag(setting: &'static Setting, role: Role) -> Arg {
         .help_heading(heading(setting.name));
     match setting.kind {
         Kind::List(_) => arg.action(ArgAction::Append).allow_negative_numbers(true),
-        Kind::Switch => {
-            arg.action(ArgAction::Set).num_args(0..=1).require_equals(true).default_missing_value("true")
-        }
+        Kind::Switch => arg.action(ArgAction::Set).num_args(0..=1).default_missing_value("true"),
         // "-5" is a bad value then, and not an unknown flag.
         _ => arg.action(ArgAction::Set).allow_negative_numbers(true),
     }
@@ -370,14 +368,19 @@ mod tests {
     }
 
     #[test]
-    fn switch_stands_alone_or_with_equals() {
-        for (argument, value) in
-            [("-remux.insecure", true), ("--remux.insecure=true", true), ("-remux.insecure=false", false)]
-        {
+    fn switch_stands_alone_or_takes_a_value() {
+        let cases: [(&[&str], bool); 5] = [
+            (&["-remux.insecure"], true),
+            (&["--remux.insecure=true"], true),
+            (&["-remux.insecure=false"], false),
+            (&["-remux.insecure", "false"], false),
+            (&["-remux.insecure", "-remux.net", "tls"], true),
+        ];
+        for (arguments, value) in cases {
             let line = format!("remux.insecure: {value}  # flag");
-            assert!(printed(&[argument], &[]).contains(&line), "{argument}");
+            assert!(printed(arguments, &[]).contains(&line), "{arguments:?}");
         }
-        assert_eq!(error(&["-remux.insecure", "true"]).0, 64);
+        assert_eq!(error(&["-remux.insecure", "maybe"]).0, 64);
     }
 
     #[test]
