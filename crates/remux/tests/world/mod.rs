@@ -399,6 +399,7 @@ impl World {
             }
             Event::Alive => {
                 conn.end(half).suspect = false;
+                conn.end(half).asked = None;
                 if half == Half::Client {
                     self.pool.handle_alive(now, ticket);
                 }
