@@ -2,11 +2,14 @@
 
 #![no_main]
 
-use framing::Encode;
 use framing::remux2::{
     Credit, GoAway, HEADER, Header, Kind, Open, Opened, Ping, Priority, Rst, Setting, TypeByte,
 };
+use framing::{Encode, Host, Target};
 use libfuzzer_sys::fuzz_target;
+
+/// An OPEN to an IPv6 address: command, priority, length, address type, address, port.
+const V6_OPEN: usize = 4 + 1 + 16 + 2;
 
 fuzz_target!(|input: &[u8]| {
     let mut rest = input;
@@ -29,7 +32,9 @@ fn read(kind: Kind, payload: &[u8]) {
             Ok((open, data_at)) => {
                 assert!(data_at <= payload.len());
                 let again = open.to_vec();
-                assert!(again.len() <= data_at);
+                // An IPv6 address that was spelled as a name is shorter in letters than in bytes.
+                let spelled = matches!(&open.target, Some(Target { host: Host::V6(_), .. }));
+                assert!(again.len() <= data_at || spelled && again.len() == V6_OPEN);
                 assert_eq!(Open::decode_payload(&again), Ok((open, again.len())));
             }
             Err(error) => assert_ne!(error.code().socks5_reply(), 0),
