@@ -1,0 +1,3 @@
+//! Peers that mean harm, one by one, for the real programs.
+
+fn main() {}

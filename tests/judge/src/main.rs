@@ -1,0 +1,3 @@
+//! Makes, swallows and judges self-describing traffic: what was lost, changed, mixed up or ended dishonestly.
+
+fn main() {}
