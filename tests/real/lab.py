@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import struct
@@ -22,9 +23,19 @@ WAIT = 30.0
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """A port nobody listens on, below those the kernel gives to outgoing connections: one of these could take it
+    before our program does."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        if port in GIVEN:
+            continue
+        with socket.socket() as s, contextlib.suppress(OSError):
+            s.bind(("127.0.0.1", port))
+            GIVEN.add(port)
+            return port
+
+
+GIVEN = set()
 
 
 def until(what, check, limit=WAIT):
