@@ -33,6 +33,7 @@
 //! conn.close("idle", &ConnEnd::default()); //                       [conn] - 8f7ed46a = 0 idle
 //! ```
 
+pub mod code;
 pub mod event;
 pub mod fields;
 mod flush;

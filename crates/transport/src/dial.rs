@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use framing::{Host, Target};
 use nix::libc;
+use sla::code;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Timeout, sleep_until, timeout};
 
@@ -293,7 +294,7 @@ pub enum ConnectError {
     #[error(transparent)]
     Handshake(#[from] HandshakeError),
     /// The name has no address of the net's IP version.
-    #[error("NET-203 {target} has no {} address → use another name, or net tcp", if *.net == Net::Tcp6 { "IPv6" } else { "IPv4" })]
+    #[error("{} {target} has no {} address → use another name, or net tcp", code::NO_ADDRESS, if *.net == Net::Tcp6 { "IPv6" } else { "IPv4" })]
     NoAddress {
         /// Whom.
         target: String,
@@ -301,10 +302,10 @@ pub enum ConnectError {
         net: Net,
     },
     /// The connector has no address.
-    #[error("NET-204 there is no server address → set server.addr")]
+    #[error("{} there is no server address → set server.addr", code::NO_SERVER)]
     NoServer,
     /// The name does not resolve.
-    #[error("NET-202 {host} does not resolve: {reason} → check the name and this machine's DNS")]
+    #[error("{} {host} does not resolve: {reason} → check the name and this machine's DNS", code::UNRESOLVED)]
     Resolve {
         /// The name.
         host: String,
@@ -312,7 +313,7 @@ pub enum ConnectError {
         reason: String,
     },
     /// One server of several took longer than its share of the time.
-    #[error("NET-205 {target}: no connection in {} → check the path to it", seconds(.after))]
+    #[error("{} {target}: no connection in {} → check the path to it", code::TOO_SLOW, seconds(.after))]
     TooSlow {
         /// Which.
         target: String,
@@ -320,7 +321,7 @@ pub enum ConnectError {
         after: Duration,
     },
     /// A Unix socket.
-    #[error("NET-201 {}: {error} → check that the server is running and server.addr is its path", .path.display())]
+    #[error("{} {}: {error} → check that the server is running and server.addr is its path", code::UNREACHABLE, .path.display())]
     Unix {
         /// Its path.
         path: PathBuf,
@@ -328,7 +329,7 @@ pub enum ConnectError {
         error: AttemptError,
     },
     /// No address worked.
-    #[error("NET-201 {target}: {} → {}", tried(.attempts), advice(.target, .attempts))]
+    #[error("{} {target}: {} → {}", code::UNREACHABLE, tried(.attempts), advice(.target, .attempts))]
     Unreachable {
         /// Whom.
         target: String,

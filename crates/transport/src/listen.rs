@@ -18,6 +18,7 @@ use framing::{Host, Target};
 use nix::libc;
 use nix::sys::stat::{Mode, fchmod};
 use parking_lot::Mutex;
+use sla::code;
 use sla::event::Area;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, UnixListener};
@@ -263,8 +264,10 @@ impl Door {
         let count = std::mem::take(&mut refused.count);
         refused.told = Some(now);
         drop(refused);
-        let text =
-            format!("LIM-601 {count} connections refused before their handshake, last {remote}: {refusal}");
+        let text = format!(
+            "{} {count} connections refused before their handshake, last {remote}: {refusal}",
+            code::PREAUTH
+        );
         sla::event::warn(Area::Conn, &text);
     }
 }
@@ -297,8 +300,9 @@ impl Pause {
         if self.told.is_none_or(|told| now.duration_since(told) >= TELL_RESOURCES) {
             self.told = Some(now);
             let text = format!(
-                "RES-701 cannot accept: {error} → raise LimitNOFILE (ulimit -n); new connections wait, running ones \
-                 are unaffected"
+                "{} cannot accept: {error} → raise LimitNOFILE (ulimit -n); new connections wait, running ones \
+                 are unaffected",
+                code::DESCRIPTORS
             );
             sla::event::error(Area::Main, &text);
         }
@@ -424,7 +428,7 @@ impl Drop for SocketFile {
 
 /// Why an address can't be listened on. `Display` is one line: code, address, cause, what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("NET-210 cannot listen on {address}: {}", explain_bind(.error))]
+#[error("{} cannot listen on {address}: {}", code::BIND, explain_bind(.error))]
 pub struct BindError {
     /// Where.
     pub address: Address,

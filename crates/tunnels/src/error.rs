@@ -1,5 +1,7 @@
 //! Why a client or server can't run, with the exit code that says whose fault it is.
 
+use sla::code;
+
 use crate::config;
 
 /// Why a client or server did not start, or stopped.
@@ -7,22 +9,22 @@ use crate::config;
 #[non_exhaustive]
 pub enum Error {
     /// A text is no address of the net it was given for.
-    #[error("{0}")]
+    #[error("{} {_0}", code::BAD_VALUE)]
     Address(#[from] transport::AddressError),
     /// An address can't be listened on.
     #[error("{0}")]
     Bind(#[from] transport::BindError),
     /// A setting, or what it names, is wrong.
-    #[error("{0}")]
+    #[error("{} {_0}", _0.code())]
     Config(#[from] config::Error),
     /// A certificate, key or CA can't be used.
     #[error("{0}")]
     Certificate(#[from] transport::LoadError),
     /// The log can't be opened.
-    #[error("{0}")]
+    #[error("{} {_0}", code::LOG_FILE)]
     Log(#[from] sla::subscriber::InitError),
     /// The runtime or a signal handler can't be set up.
-    #[error("the process can't be set up: {0}")]
+    #[error("{} the process can't be set up: {_0}", code::PROCESS)]
     Process(#[from] std::io::Error),
 }
 

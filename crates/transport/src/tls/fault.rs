@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::{AlertDescription, CertificateError, Error};
+use sla::code;
 
 use super::files::Trust;
 use super::judge::Seen;
@@ -44,59 +45,23 @@ impl HandshakeError {
 
     /// The stable code of the message, as the manual lists it.
     pub fn code(&self) -> &'static str {
-        let client = self.side == Role::Client;
+        let by_side = |client, server| if self.side == Role::Client { client } else { server };
         match &*self.fault {
-            Fault::WrongName { .. } => "TLS-101",
-            Fault::UnknownIssuer { .. } => {
-                if client {
-                    "TLS-102"
-                } else {
-                    "TLS-131"
-                }
-            }
-            Fault::Expired { .. } => {
-                if client {
-                    "TLS-103"
-                } else {
-                    "TLS-132"
-                }
-            }
-            Fault::NotYetValid { .. } => {
-                if client {
-                    "TLS-111"
-                } else {
-                    "TLS-133"
-                }
-            }
-            Fault::WrongUse { .. } => {
-                if client {
-                    "TLS-104"
-                } else {
-                    "TLS-134"
-                }
-            }
-            Fault::BadCertificate { .. } => {
-                if client {
-                    "TLS-105"
-                } else {
-                    "TLS-135"
-                }
-            }
-            Fault::Alert { .. } => {
-                if client {
-                    "TLS-120"
-                } else {
-                    "TLS-136"
-                }
-            }
-            Fault::NoCertificate => "TLS-130",
-            Fault::Deadline { .. } => "TLS-140",
-            Fault::Closed { .. } => "TLS-141",
-            Fault::NotTls => "TLS-142",
-            Fault::NoCommonProtocol { .. } => "TLS-143",
-            Fault::Incompatible { .. } => "TLS-144",
-            Fault::ServerName { .. } => "TLS-145",
-            Fault::Other { .. } => "TLS-149",
+            Fault::WrongName { .. } => code::TLS_WRONG_NAME,
+            Fault::UnknownIssuer { .. } => by_side(code::TLS_SERVER_ISSUER, code::TLS_CLIENT_ISSUER),
+            Fault::Expired { .. } => by_side(code::TLS_SERVER_EXPIRED, code::TLS_CLIENT_EXPIRED),
+            Fault::NotYetValid { .. } => by_side(code::TLS_NOT_YET, code::TLS_CLIENT_NOT_YET),
+            Fault::WrongUse { .. } => by_side(code::TLS_SERVER_USE, code::TLS_CLIENT_USE),
+            Fault::BadCertificate { .. } => by_side(code::TLS_SERVER_BAD, code::TLS_CLIENT_BAD),
+            Fault::Alert { .. } => by_side(code::TLS_REFUSED_US, code::TLS_CLIENT_REFUSED),
+            Fault::NoCertificate => code::TLS_NO_CERTIFICATE,
+            Fault::Deadline { .. } => code::TLS_DEADLINE,
+            Fault::Closed { .. } => code::TLS_CLOSED,
+            Fault::NotTls => code::TLS_NOT_TLS,
+            Fault::NoCommonProtocol { .. } => code::TLS_NO_PROTOCOL,
+            Fault::Incompatible { .. } => code::TLS_INCOMPATIBLE,
+            Fault::ServerName { .. } => code::TLS_SERVER_NAME,
+            Fault::Other { .. } => code::TLS_OTHER,
         }
     }
 
@@ -428,13 +393,15 @@ impl Explainer {
         let reason = error.map_or_else(|| "end of input".to_owned(), |error| clean(&error.to_string()));
         match self.side {
             Role::Client => format!(
-                "TLS-121 server {} closed the connection right after the TLS handshake ({reason}) → it may have \
+                "{} server {} closed the connection right after the TLS handshake ({reason}) → it may have \
                  refused our certificate \"{}\" or be over a limit: its log says which",
+                code::TLS_CLOSED_US,
                 self.peer,
                 self.own.title()
             ),
             Role::Server => format!(
-                "TLS-137 client {} closed the connection right after the TLS handshake ({reason}) → its log says why",
+                "{} client {} closed the connection right after the TLS handshake ({reason}) → its log says why",
+                code::TLS_CLIENT_CLOSED,
                 self.peer
             ),
         }

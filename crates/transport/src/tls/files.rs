@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sla::code;
 
 use crate::cert::{Certificate, Role, Validity};
 use crate::date;
@@ -348,16 +349,18 @@ pub enum LoadFault {
 impl LoadFault {
     fn code(&self) -> &'static str {
         match self {
-            LoadFault::Expired { .. } => "TLS-110",
-            LoadFault::NotYetValid { .. } => "TLS-111",
-            LoadFault::WrongUse { .. } => "TLS-112",
-            LoadFault::KeyMismatch { .. } => "TLS-113",
-            LoadFault::Certificate { .. } | LoadFault::NoBlock { .. } | LoadFault::Pem { .. } => "TLS-114",
-            LoadFault::Missing | LoadFault::TooLong | LoadFault::Unreadable { .. } => "TLS-115",
-            LoadFault::NotCa { .. } => "TLS-116",
-            LoadFault::Key { .. } | LoadFault::KeyEncrypted => "TLS-117",
-            LoadFault::Nameless { .. } => "TLS-118",
-            LoadFault::KeyMode { .. } => "SEC-330",
+            LoadFault::Expired { .. } => code::TLS_OWN_EXPIRED,
+            LoadFault::NotYetValid { .. } => code::TLS_NOT_YET,
+            LoadFault::WrongUse { .. } => code::TLS_OWN_USE,
+            LoadFault::KeyMismatch { .. } => code::TLS_KEY_MISMATCH,
+            LoadFault::Certificate { .. } | LoadFault::NoBlock { .. } | LoadFault::Pem { .. } => {
+                code::TLS_NO_PEM
+            }
+            LoadFault::Missing | LoadFault::TooLong | LoadFault::Unreadable { .. } => code::TLS_FILE,
+            LoadFault::NotCa { .. } => code::TLS_NOT_CA,
+            LoadFault::Key { .. } | LoadFault::KeyEncrypted => code::TLS_KEY,
+            LoadFault::Nameless { .. } => code::TLS_NAMELESS,
+            LoadFault::KeyMode { .. } => code::KEY_MODE,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use nix::unistd::{AccessFlags, access};
+use sla::code;
 use sla::subscriber::LogPath;
 use transport::{Certificate, LoadError, LoadFault, TlsFiles, TlsSettings};
 
@@ -136,7 +137,8 @@ impl Role {
             there.setting.name
         );
         let fix = "keep a file for each program, or say whose this is with --role client or --role server";
-        Err(Error::new(CONFIG, file.key_place(&here.steps), here.setting.name, why, fix))
+        Err(Error::new(CONFIG, file.key_place(&here.steps), here.setting.name, why, fix)
+            .coded(code::WRONG_PROGRAM))
     }
 }
 
@@ -195,11 +197,14 @@ impl Source {
             Some(setting) => self.clash(setting, None, why, fix),
             None => Error::new(CONFIG, "", "sla.log.path", why, fix),
         }
+        .coded(code::LOG_FILE)
     }
 }
 
 fn blame(source: &Source, named: [(&str, &PathBuf); 3], error: &LoadError) -> Error {
-    let complaint = Complaint::from_message(&error.to_string());
+    let message = error.to_string();
+    // The code comes first in the line, before the place.
+    let complaint = Complaint::from_message(code::split(&message).map_or(message.as_str(), |(_, rest)| rest));
     // One file may stand for two settings: then the kind of fault tells which of them meant it.
     let about_key = match &error.fault {
         LoadFault::Key { .. }
@@ -215,4 +220,5 @@ fn blame(source: &Source, named: [(&str, &PathBuf); 3], error: &LoadError) -> Er
         Some(setting) => source.clash(setting, None, complaint.why, complaint.fix),
         None => Error::new(CONFIG, "", name, complaint.why, complaint.fix),
     }
+    .coded(error.code())
 }

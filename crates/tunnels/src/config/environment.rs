@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
+use sla::code;
+
 use super::error::Error;
 use super::flags::utf8;
 use super::setting::{Setting, nearest};
@@ -63,6 +65,7 @@ fn stray(name: &str) -> Error {
         None => "unset it; --help lists all settings".to_owned(),
     };
     Error::new(CONFIG, name, "", "no setting belongs to this environment variable", fix)
+        .coded(code::UNKNOWN_NAME)
 }
 
 /// The variable that names the file, as `--config` does.

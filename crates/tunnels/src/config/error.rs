@@ -2,11 +2,14 @@
 
 use std::fmt;
 
+use sla::code;
+
 /// Why nothing was started: `where: what: why → what to do`.
 ///
 /// Displayed, it is one line without control characters, whatever a file or an argument held.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Error {
+    code: &'static str,
     place: String,
     what: String,
     why: String,
@@ -23,7 +26,8 @@ impl Error {
         why: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
-        Self { place: place.to_string(), what: what.into(), why: why.into(), fix: fix.into(), exit }
+        let (what, why, fix) = (what.into(), why.into(), fix.into());
+        Self { code: code::BAD_VALUE, place: place.to_string(), what, why, fix, exit }
     }
 
     /// Something wrong on the command line of a program that has flags of its own.
@@ -31,8 +35,18 @@ impl Error {
         Self::new(USAGE, flag, "", why, fix)
     }
 
+    /// The same under another code than that of a bad value.
+    pub(crate) fn coded(self, code: &'static str) -> Self {
+        Self { code, ..self }
+    }
+
     pub(crate) fn with_exit(self, exit: u8) -> Self {
         Self { exit, ..self }
+    }
+
+    /// The stable code of the message, as the manual lists it; `Display` leaves it to the whole line.
+    pub fn code(&self) -> &'static str {
+        self.code
     }
 
     /// Exit code of a program that stops for this: [`USAGE`] or [`CONFIG`].

@@ -6,6 +6,8 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use sla::code;
+
 use super::error::{Error, quote};
 use super::setting::{Setting, nearest};
 use super::table::TABLE;
@@ -38,7 +40,8 @@ impl File {
     /// # Errors
     /// It is missing, unreadable, too large, not UTF-8 or not YAML.
     pub(super) fn read(path: &Path) -> Result<Self, Error> {
-        let fault = |why: String, fix: &str| Error::new(CONFIG, path.display(), "", why, fix);
+        let fault =
+            |why: String, fix: &str| Error::new(CONFIG, path.display(), "", why, fix).coded(code::BAD_FILE);
         let file = std::fs::File::open(path).map_err(|error| {
             fault(format!("cannot open the configuration file: {}", explain(&error)), "check --config")
         })?;
@@ -56,7 +59,7 @@ impl File {
     /// The same from bytes at hand.
     pub(super) fn from_bytes(path: &Path, bytes: &[u8], open_bits: u32) -> Result<Self, Error> {
         let fault = |position: Position, why: &str, fix: &str| {
-            Error::new(CONFIG, Place { path, position }, "", why, fix)
+            Error::new(CONFIG, Place { path, position }, "", why, fix).coded(code::BAD_FILE)
         };
         if bytes.len() as u64 > MAX_SIZE {
             return Err(fault(
@@ -124,7 +127,7 @@ impl File {
         let Node::Map(_) = self.root else {
             let why = "the file is not a map of settings";
             let fix = "write names and values, for example  server: {addr: \"127.0.0.1:8443\"}";
-            return Err(Error::new(CONFIG, self.place(&[]), "", why, fix));
+            return Err(Error::new(CONFIG, self.place(&[]), "", why, fix).coded(code::BAD_FILE));
         };
         let mut walk = Walk { file: self, role, entries: Vec::new(), seen: HashMap::new() };
         walk.group("", &self.root, &mut Vec::new())?;
@@ -214,7 +217,8 @@ impl Walk<'_> {
                 role.name()
             );
             let fix = format!("move it to the {}'s file", role.other().name());
-            return Err(Error::new(CONFIG, self.file.place_of(steps, Part::Key), name, why, fix));
+            let place = self.file.place_of(steps, Part::Key);
+            return Err(Error::new(CONFIG, place, name, why, fix).coded(code::WRONG_PROGRAM));
         }
         if let Some(first) = self.seen.insert(name.to_owned(), steps.clone()) {
             return Err(self.twice(name, steps, first));
@@ -231,7 +235,8 @@ impl Walk<'_> {
     fn twice(&self, name: &str, steps: &[usize], first: Vec<usize>) -> Error {
         let first = yaml::locate(&self.file.text, &first, Part::Key).line;
         let why = format!("it stands here a second time, first on line {first}");
-        Error::new(CONFIG, self.file.place_of(steps, Part::Key), shown(name), why, "keep one of them")
+        let place = self.file.place_of(steps, Part::Key);
+        Error::new(CONFIG, place, shown(name), why, "keep one of them").coded(code::GIVEN_TWICE)
     }
 
     fn unknown(&self, name: &str, steps: &[usize]) -> Error {
@@ -243,7 +248,8 @@ impl Walk<'_> {
                 "",
                 "merge keys (<<) have no meaning here",
                 "write the settings out",
-            );
+            )
+            .coded(code::BAD_FILE);
         }
         let known = TABLE.iter().filter(|setting| self.role.is_none_or(|role| setting.taken_by(role)));
         // A group of the same depth may be what was meant as well as a setting.
@@ -262,6 +268,7 @@ impl Walk<'_> {
             }
         };
         Error::new(CONFIG, place, "", format!("unknown setting {}", quote(name)), fix)
+            .coded(code::UNKNOWN_NAME)
     }
 }
 

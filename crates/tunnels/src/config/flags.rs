@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command};
+use sla::code;
 
 use super::environment::variables;
 use super::error::{Error, quote};
@@ -59,7 +60,8 @@ pub fn invoke(
     let (variables, named) = variables(role, environment)?;
     let path = match matches.remove_one::<OsString>("config") {
         Some(path) if path.is_empty() => {
-            return Err(Error::new(USAGE, "--config", "", "the file's name is empty", "name a YAML file"));
+            let why = "the file's name is empty";
+            return Err(Error::new(USAGE, "--config", "", why, "name a YAML file").coded(code::MISSING));
         }
         Some(path) => Some(PathBuf::from(path)),
         None => named,
@@ -124,7 +126,7 @@ pub fn usage<'a>(
                 },
             };
             let shown = argument.split('=').next().unwrap_or_default();
-            Error::new(USAGE, "", "", format!("unknown flag {}", quote(shown)), fix)
+            Error::new(USAGE, "", "", format!("unknown flag {}", quote(shown)), fix).coded(code::UNKNOWN_NAME)
         }
         ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand => {
             let argument = if argument.is_empty() { text(ContextKind::InvalidSubcommand) } else { argument };
@@ -136,6 +138,7 @@ pub fn usage<'a>(
                 },
             };
             Error::new(USAGE, "", "", format!("unexpected argument {}", quote(&argument)), fix)
+                .coded(code::UNKNOWN_NAME)
         }
         ErrorKind::ArgumentConflict => Error::new(
             USAGE,
@@ -143,7 +146,8 @@ pub fn usage<'a>(
             "",
             "this flag is given twice",
             "give it once; only lists may be repeated",
-        ),
+        )
+        .coded(code::GIVEN_TWICE),
         ErrorKind::InvalidUtf8 => {
             Error::new(USAGE, "", "", "an argument is not UTF-8", "write names in UTF-8")
         }
@@ -156,14 +160,16 @@ pub fn usage<'a>(
             "",
             "the value is missing",
             "write it behind the flag, after a space or =",
-        ),
+        )
+        .coded(code::MISSING),
         ErrorKind::TooManyValues => Error::new(USAGE, flag, "", "this flag takes no value", "leave it out"),
         ErrorKind::MissingRequiredArgument => {
             let name = flag.trim_matches(['<', '>']);
             Error::new(USAGE, "", "", format!("{name} is missing"), "--help shows what belongs there")
+                .coded(code::MISSING)
         }
         ErrorKind::MissingSubcommand => {
-            Error::new(USAGE, "", "", "a command is missing", "--help lists them")
+            Error::new(USAGE, "", "", "a command is missing", "--help lists them").coded(code::MISSING)
         }
         _ => {
             let rendered = error.render().to_string();
@@ -180,7 +186,8 @@ fn of_the_other(error: &clap::Error, role: Role) -> Option<Error> {
     let setting = Setting::find(name).filter(|setting| !setting.taken_by(role))?;
     let (this, other) = (role.name(), role.other().name());
     let why = format!("this is a setting of the {other}, and this is the {this}");
-    Some(Error::usage(&format!("--{}", setting.name), why, format!("give it to tunnels-{other}")))
+    let fix = format!("give it to tunnels-{other}");
+    Some(Error::usage(&format!("--{}", setting.name), why, fix).coded(code::WRONG_PROGRAM))
 }
 
 /// Text as one of the user's arguments, or the complaint that it is none.

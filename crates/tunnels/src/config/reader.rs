@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use sla::code;
+
 use super::Role;
 use super::error::Error;
 use super::setting::{Kind, Setting};
@@ -144,7 +146,8 @@ impl<'a> Reader<'a> {
         if path.is_empty() {
             debug_assert!(matches!(self.setting(name).kind, Kind::File));
             let fix = "name the PEM file; tunnels init makes certificates for both ends";
-            return Err(self.bad_value(name, None, format!("no file is named for {what}"), fix));
+            let why = format!("no file is named for {what}");
+            return Err(self.bad_value(name, None, why, fix).coded(code::MISSING));
         }
         Ok(self.resolved(name, Path::new(&path)))
     }

@@ -12,6 +12,7 @@ use eagersocks::Reply;
 use framing::Host;
 use remux::Rate;
 use routing::{Grant, GrantError};
+use sla::code;
 use sla::subscriber::{LogPath, Rotation};
 use transport::{Address, Net};
 
@@ -37,12 +38,8 @@ pub(super) fn client(source: Arc<Source>) -> Result<Client, Error> {
         && let Some(open) = listen.addresses.iter().find(|address| !address::is_local(address))
     {
         let why = format!("{open} would let anyone who can reach this machine use the tunnel");
-        return Err(read.clash(
-            "client.addr",
-            None,
-            why,
-            "use 127.0.0.1, or add client.users; refusing to start",
-        ));
+        let fix = "use 127.0.0.1, or add client.users; refusing to start";
+        return Err(read.clash("client.addr", None, why, fix).coded(code::OPEN_PROXY));
     }
     let reply = match read.text("eagersocks.reply").as_str() {
         "strict" => Reply::Strict,
@@ -128,7 +125,7 @@ fn sockets(read: &Reader<'_>, net_name: &str, addr: &str, parse: ParseAddress) -
         } else {
             ""
         };
-        return Err(bad(0, &format!("the address is empty → give {form}{file}")));
+        return Err(bad(0, &format!("the address is empty → give {form}{file}")).coded(code::MISSING));
     }
     for (item, text) in texts.iter().enumerate() {
         if net == Net::Unix && address::looks_like_host_and_port(text) {
@@ -198,7 +195,7 @@ fn carrier(read: &Reader<'_>, server: &Sockets) -> Result<Carrier, Error> {
             return Ok(carrier);
         }
         let fix = "write tls, use loopback or a unix socket, or set remux.insecure if you mean it";
-        return Err(read.clash(name, None, why, fix));
+        return Err(read.clash(name, None, why, fix).coded(code::NO_TLS));
     }
     Ok(carrier)
 }

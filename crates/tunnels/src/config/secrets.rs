@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use eagersocks::{Password, Users, UsersError};
+use sla::code;
 
 use super::error::Error;
 use super::file::explain;
@@ -25,7 +26,8 @@ pub(super) fn secret(read: &Reader<'_>, name: &str) -> Result<Option<String>, Er
     match secret.lines().next().map(str::trim).filter(|line| !line.is_empty()) {
         Some(line) => Ok(Some(line.to_owned())),
         None => {
-            Err(read.clash(name, None, format!("{} is empty", path.display()), "write the secret into it"))
+            let why = format!("{} is empty", path.display());
+            Err(read.clash(name, None, why, "write the secret into it").coded(code::SECRET_FILE))
         }
     }
 }
@@ -54,18 +56,14 @@ pub(super) fn users(read: &Reader<'_>) -> Result<Users, Error> {
             }
             let user = parse(line).map_err(|why| {
                 let why = format!("{}:{}: {why}", path.display(), number.saturating_add(1));
-                read.clash(FILE, None, why, "write name:password on each line")
+                read.clash(FILE, None, why, "write name:password on each line").coded(code::SECRET_FILE)
             })?;
             users.push(user);
         }
         if users.is_empty() {
             let why = format!("{} lists no user, so the port would be open to everybody", path.display());
-            return Err(read.clash(
-                FILE,
-                None,
-                why,
-                "write name:password lines into it, or delete this setting",
-            ));
+            let fix = "write name:password lines into it, or delete this setting";
+            return Err(read.clash(FILE, None, why, fix).coded(code::SECRET_FILE));
         }
     }
     Users::new(users).map_err(|error: UsersError| {
@@ -77,17 +75,22 @@ pub(super) fn users(read: &Reader<'_>) -> Result<Users, Error> {
 /// A file of ours that nobody else may read.
 fn read_closed(read: &Reader<'_>, name: &str, path: &Path) -> Result<String, Error> {
     let fault = |error: std::io::Error| {
-        read.clash(name, None, format!("{}: {}", path.display(), explain(&error)), "check the path")
+        let why = format!("{}: {}", path.display(), explain(&error));
+        read.clash(name, None, why, "check the path").coded(code::SECRET_FILE)
     };
     let mode = std::fs::metadata(path).map_err(fault)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         let why =
             format!("{} has mode {mode:04o}; others on this machine can read the secret", path.display());
-        return Err(read.clash(name, None, why, format!("chmod 600 {}", path.display())));
+        let fix = format!("chmod 600 {}", path.display());
+        return Err(read.clash(name, None, why, fix).coded(code::SECRET_MODE));
     }
     let bytes = std::fs::read(path).map_err(fault)?;
     let text = String::from_utf8(bytes);
-    text.map_err(|_| read.clash(name, None, format!("{} is not UTF-8", path.display()), "save it as UTF-8"))
+    text.map_err(|_| {
+        let why = format!("{} is not UTF-8", path.display());
+        read.clash(name, None, why, "save it as UTF-8").coded(code::SECRET_FILE)
+    })
 }
 
 /// A secret written in place: the file around it must be closed; an argument is seen by all.
@@ -98,7 +101,8 @@ fn check_place(read: &Reader<'_>, name: &str) -> Result<(), Error> {
                 let why = format!(
                     "others on this machine can read this secret (bits {bits:03o} of the file's mode)"
                 );
-                Err(read.clash(name, None, why, format!("chmod 600 {}", file.display())))
+                let fix = format!("chmod 600 {}", file.display());
+                Err(read.clash(name, None, why, fix).coded(code::SECRET_MODE))
             }
             None => Ok(()),
         },

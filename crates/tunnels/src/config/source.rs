@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sla::code;
+
 use super::error::Error;
 use super::file::{Entry, File};
 use super::model::{Client, Server};
@@ -58,7 +60,8 @@ impl Source {
                     name,
                     format!("the {} has no such setting", role.name()),
                     fix,
-                ));
+                )
+                .coded(code::UNKNOWN_NAME));
             };
             let value = Value::from_text(setting.kind, text)
                 .map_err(|complaint| Error::new(CONFIG, "", name, complaint.why, complaint.fix))?;
@@ -167,7 +170,7 @@ impl Source {
         why: impl Into<String>,
         fix: impl Into<String>,
     ) -> Error {
-        self.error(CONFIG, setting, item, why, fix)
+        self.error(CONFIG, setting, item, why, fix).coded(code::CONFLICT)
     }
 
     /// Whether there is neither a file nor a program that gave settings.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use framing::Host;
 use rcgen::SanType;
+use sla::code;
 use transport::{Address, Net};
 
 use super::authority::{self, Authority, Use};
@@ -46,7 +47,8 @@ pub fn init(folder: &Path, server: &str) -> Result<Made, Error> {
     if let Some(name) = NAMES.iter().find(|name| fs::symlink_metadata(folder.join(name)).is_ok()) {
         let path = folder.join(name);
         let why = "this file exists, and init never overwrites";
-        return Err(Error::new(FAILED, path.display(), "", why, "choose another folder"));
+        let error = Error::new(FAILED, path.display(), "", why, "choose another folder");
+        return Err(error.coded(code::PKI_EXISTS));
     }
     let texts = texts(target)?;
     create_folder(folder).map_err(|error| failed(folder, "create this folder", &error))?;

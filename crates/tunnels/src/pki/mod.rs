@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use rcgen::SanType;
+use sla::code;
 
 use crate::config::{CONFIG, Error};
 use authority::{Authority, Use};
@@ -89,8 +90,9 @@ pub fn show(path: &Path) -> Result<String, Error> {
     let now = SystemTime::now();
     let certificates = transport::describe(path).map_err(|error| {
         let message = error.to_string();
-        let (why, fix) = message.split_once(" → ").unwrap_or((&message, ""));
-        Error::new(CONFIG, "", "", why, fix)
+        let message = code::split(&message).map_or(message.as_str(), |(_, rest)| rest);
+        let (why, fix) = message.split_once(" → ").unwrap_or((message, ""));
+        Error::new(CONFIG, "", "", why, fix).coded(error.code())
     })?;
     let texts = certificates
         .iter()
@@ -115,11 +117,12 @@ fn failed(path: &Path, action: &str, error: &io::Error) -> Error {
         _ => crate::config::explain(error),
     };
     let fix = "choose a folder that this user may write";
-    Error::new(FAILED, path.display(), "", format!("cannot {action}: {cause}"), fix)
+    Error::new(FAILED, path.display(), "", format!("cannot {action}: {cause}"), fix).coded(code::PKI_WRITE)
 }
 
 fn rcgen_failed(error: rcgen::Error) -> Error {
     Error::new(INTERNAL, "", "", format!("the certificate can't be made: {error}"), "")
+        .coded(code::PKI_FAILED)
 }
 
 /// Exit code of a tool that could not do its work.

@@ -1,5 +1,7 @@
 //! What the robot's answer means.
 
+use crate::code;
+
 /// The robot's answer to a request.
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -60,17 +62,20 @@ fn not_trusted(words: &str) -> String {
     let words_lower = words.to_ascii_lowercase();
     if words_lower.contains("keyword") {
         return format!(
-            "ALR-603 DingTalk wants a keyword in the message ({words}) → put it into sla.dingtalk.title"
+            "{} DingTalk wants a keyword in the message ({words}) → put it into sla.dingtalk.title",
+            code::ALERT_KEYWORD
         );
     }
     if words_lower.contains("ip") && !words_lower.contains("sign") && !words_lower.contains("timestamp") {
         return format!(
-            "ALR-604 DingTalk does not take messages from this address ({words}) → allow it there"
+            "{} DingTalk does not take messages from this address ({words}) → allow it there",
+            code::ALERT_ADDRESS
         );
     }
     format!(
-        "ALR-601 DingTalk rejected the signature ({words}): this clock differs from its by more than 1 h, \
-         or the secret is wrong → check NTP, then sla.dingtalk.secret"
+        "{} DingTalk rejected the signature ({words}): this clock differs from its by more than 1 h, \
+         or the secret is wrong → check NTP, then sla.dingtalk.secret",
+        code::ALERT_SIGNATURE
     )
 }
 

@@ -1,0 +1,207 @@
+//! `docs/errors.md`: the rows of the situations under their codes.
+
+use std::fmt::Write;
+
+use crate::lab::Said;
+
+/// One situation as the manual shows it.
+#[derive(Debug)]
+pub(crate) struct Row {
+    code: &'static str,
+    cells: String,
+    /// The whole line, as it was.
+    line: String,
+}
+
+impl Row {
+    pub(crate) fn new(words: &str, said: &Said) -> Self {
+        let (program, exit, line) = match said {
+            Said::Ended { program, exit, line } => (*program, exit.to_string(), line),
+            Said::Logged { program, line } => (*program, "–".to_owned(), line),
+            Said::Impossible(why) => panic!("{words}: {why}"),
+        };
+        let code = code_in(line).unwrap_or_else(|| panic!("{words}: no code of sla::code in: {line}"));
+        let steady = steady(line);
+        let (message, fix) =
+            steady.split_once(" → ").unwrap_or_else(|| panic!("{words}: no advice in: {line}"));
+        // In a log the advice is the end of a quoted value.
+        let (fix, rest) = match message.matches('"').count() % 2 {
+            1 => fix.rfind('"').map_or((fix, ""), |end| fix.split_at(end)),
+            _ => (fix, ""),
+        };
+        let message = if rest.is_empty() { message.to_owned() } else { format!("{message} → …{rest}") };
+        let fix = fix.replace("\\\"", "\"");
+        let program = program.trim_start_matches("tunnels-");
+        let cell = |text: &str| text.replace('|', "\\|");
+        let cells = format!("| {words} | {program} | `{}` | {exit} | {} |", cell(&message), cell(&fix));
+        Self { code, cells, line: line.clone() }
+    }
+
+    /// What is true of every message.
+    pub(crate) fn judge(&self) {
+        let line = &self.line;
+        let bad = |why: &str| panic!("{why}: {line}");
+        if line.contains('\n') || line.chars().any(char::is_control) {
+            bad("more than one line");
+        }
+        if line.len() > 1400 {
+            bad("too long to read");
+        }
+        for debug in
+            ["Some(", "None", "Err(", "Ok(", "Error {", "Custom {", "Os {", "kind:", "ErrorKind", "os error"]
+        {
+            if line.contains(debug) {
+                bad("words for programmers");
+            }
+        }
+        for secret in SECRETS {
+            if line.contains(secret) {
+                bad("a secret");
+            }
+        }
+    }
+}
+
+/// What the situations use as passwords and tokens.
+pub(crate) const SECRETS: [&str; 3] = ["hush-password", "hush-token", "hush-secret"];
+
+/// The row that the manual shows for these words.
+pub(crate) fn row_of(page: &str, words: &str) -> Option<Row> {
+    let cells = page.lines().find(|line| line.starts_with(&format!("| {words} |")))?;
+    let code = code_in(cells)?;
+    Some(Row { code, cells: cells.to_owned(), line: String::new() })
+}
+
+pub(crate) fn render(rows: &[Row]) -> String {
+    let mut page = INTRODUCTION.to_owned();
+    let mut family = "";
+    for (code, tells) in sla::code::ALL {
+        let here: Vec<&Row> = rows.iter().filter(|row| row.code == *code).collect();
+        let unseen = UNSEEN.iter().find(|(other, _)| other == code);
+        match (here.is_empty(), unseen) {
+            (true, None) => {
+                panic!("{code} ({tells}) has no situation; write one, or say in UNSEEN why there is none")
+            }
+            (false, Some(_)) => panic!("{code} has a situation now: take it out of UNSEEN"),
+            _ => {}
+        }
+        let (name, about) = FAMILIES.iter().find(|(name, _)| code.starts_with(name)).expect("a family");
+        if family != *name {
+            family = name;
+            let _ = write!(page, "\n## {name}: {about}\n");
+        }
+        let _ = write!(page, "\n### {code}\n\n{tells}.\n");
+        if let Some((_, why)) = unseen {
+            let _ = writeln!(page, "\n{why}");
+            continue;
+        }
+        page.push_str(
+            "\n| situation | program | message | exit code | what to do |\n|---|---|---|---|---|\n",
+        );
+        for row in here {
+            let _ = writeln!(page, "{}", row.cells);
+        }
+    }
+    page
+}
+
+/// The first code of the registry in the line.
+fn code_in(line: &str) -> Option<&'static str> {
+    let places = sla::code::ALL.iter().filter_map(|(code, _)| Some((line.find(code)?, *code)));
+    places.min_by_key(|(place, _)| *place).map(|(_, code)| code)
+}
+
+/// What differs from run to run gets a name: ports, dates, process ids, ages.
+fn steady(line: &str) -> String {
+    let mut out = String::new();
+    let mut rest = line;
+    while let Some(c) = rest.chars().next() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        if digits == 4 && rest.get(..20).is_some_and(is_date) {
+            out.push_str("<date>");
+            rest = &rest[20..];
+        } else if out.ends_with("TunneLS CA ") {
+            out.push_str("<id>");
+            rest = rest.get(8..).unwrap_or_default();
+        } else if digits == 5 && out.ends_with([':', '=', ' ']) {
+            out.push_str("<port>");
+            rest = &rest[5..];
+        } else if digits > 0 && (out.ends_with("process ") || out.ends_with("pid=")) {
+            out.push_str("<pid>");
+            rest = &rest[digits..];
+        } else if digits > 0 && out.ends_with("expired ") && rest.contains(" days ago") {
+            out.push_str("<n>");
+            rest = &rest[digits..];
+        } else if digits > 0 {
+            out.push_str(&rest[..digits]);
+            rest = &rest[digits..];
+        } else {
+            out.push(c);
+            rest = &rest[c.len_utf8()..];
+        }
+    }
+    out
+}
+
+/// `2026-11-17 08:00 UTC`.
+fn is_date(text: &str) -> bool {
+    let shape: String = text.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    shape == "0000-00-00 00:00 UTC"
+}
+
+const FAMILIES: [(&str, &str); 8] = [
+    ("CFG", "flags, environment, file"),
+    ("TLS", "certificates, keys, the handshake"),
+    ("NET", "reaching and being reached"),
+    ("SEC", "secrets that others could read"),
+    ("LIM", "limits of ours that were reached"),
+    ("ALR", "the alert robot"),
+    ("RES", "what the system gives no more of"),
+    ("PKI", "tunnels init"),
+];
+
+/// Codes whose situations the tests don't bring about, and what is known of them.
+const UNSEEN: &[(&str, &str)] = &[
+    ("TLS-103", "No test brings it about yet."),
+    ("TLS-104", "No test brings it about yet."),
+    ("TLS-105", "No test brings it about yet."),
+    ("TLS-121", "No test brings it about yet."),
+    ("TLS-130", "No test brings it about yet."),
+    ("TLS-132", "No test brings it about yet."),
+    ("TLS-133", "No test brings it about yet."),
+    ("TLS-134", "No test brings it about yet."),
+    ("TLS-135", "No test brings it about yet."),
+    ("TLS-136", "No test brings it about yet."),
+    ("TLS-137", "No test brings it about yet."),
+    ("TLS-140", "No test brings it about yet."),
+    ("TLS-141", "No test brings it about yet."),
+    ("TLS-143", "No test brings it about yet."),
+    ("TLS-144", "No test brings it about yet."),
+    ("TLS-145", "No test brings it about yet."),
+    ("TLS-149", "No test brings it about yet."),
+    ("NET-202", "No test brings it about yet."),
+    ("NET-203", "No test brings it about yet."),
+    ("NET-204", "No test brings it about yet."),
+    ("NET-205", "No test brings it about yet."),
+    ("LIM-601", "No test brings it about yet."),
+    ("ALR-601", "No test brings it about yet."),
+    ("ALR-603", "No test brings it about yet."),
+    ("ALR-604", "No test brings it about yet."),
+    ("RES-701", "No test brings it about yet."),
+    ("RES-710", "No test brings it about yet."),
+    ("PKI-352", "No test brings it about yet."),
+    ("PKI-359", "No test brings it about yet."),
+];
+
+const INTRODUCTION: &str = "\
+# Messages and what to do
+
+<!-- Written by the test of the situations: TUNNELS_BLESS=1 cargo test -p client -p server -p tunnels-cli situation -->
+
+Every message that somebody may have to act on is one line, `code what: cause → what to do`. Its code never changes its meaning: search for it here. At start the line
+stands on standard error behind the program's name, and the exit code says whose fault it is ([table](configuration.md)). While a program runs, the message is
+the cause of an event in its [log](logs.md), and the program goes on.
+
+Each row is a test with the real programs: it brings the situation about and compares what they say with this page. `<port>`, `<date>`, `<pid>`, `<id>` and
+`<n>` stand for what differs from run to run; a log line is shown without its time.
+";

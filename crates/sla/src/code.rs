@@ -1,0 +1,129 @@
+//! The codes of messages: one list for the whole product.
+//!
+//! A code stands in front of a message that somebody may have to act on, and never changes its meaning; a number that is
+//! given up is not used again. `docs/errors.md` shows each with the message it stands for, made by the real programs.
+//!
+//! | family | about |
+//! |---|---|
+//! | `CFG` | flags, environment, file |
+//! | `TLS` | certificates, keys, the handshake |
+//! | `NET` | reaching and being reached |
+//! | `SEC` | secrets that others could read |
+//! | `ACL` | destinations that policy refuses |
+//! | `DST` | destinations that can't be reached |
+//! | `APP` | what applications asked and how |
+//! | `LIM` | limits of ours that were reached |
+//! | `RES` | what the system gives no more of |
+//! | `LNK` | connections between client and server |
+//! | `ALR` | the alert robot |
+//! | `RUN` | the program itself: reload, log, panics |
+//! | `PKI` | `tunnels init` |
+
+/// A constant for each code, and the list of them all.
+macro_rules! codes {
+    ($($name:ident = $code:literal, $tells:literal;)+) => {
+        $(#[doc = $tells] pub const $name: &str = $code;)+
+
+        /// Every code, in the order of the manual, and what it stands for.
+        pub const ALL: &[(&str, &str)] = &[$(($code, $tells)),+];
+    };
+}
+
+codes! {
+    UNKNOWN_NAME = "CFG-301", "A flag, setting, variable or command that does not exist";
+    BAD_VALUE = "CFG-302", "A value that is not of its setting's kind or range";
+    BAD_FILE = "CFG-303", "A configuration file that can't be read, or is not the YAML it should be";
+    GIVEN_TWICE = "CFG-304", "Something that is given twice";
+    MISSING = "CFG-305", "Something needed that was not given";
+    WRONG_PROGRAM = "CFG-306", "A setting of the other program";
+    CONFLICT = "CFG-307", "Settings that do not fit together";
+    OPEN_PROXY = "CFG-310", "A port for applications that would be open to other machines";
+    NO_TLS = "CFG-311", "A tunnel without TLS over a network";
+    LOG_FILE = "CFG-320", "A log file that can't be opened";
+    SECRET_FILE = "CFG-321", "A file of users or of a secret that can't be used";
+
+    TLS_WRONG_NAME = "TLS-101", "The server's certificate bears other names";
+    TLS_SERVER_ISSUER = "TLS-102", "The server's certificate is not from a CA of ours";
+    TLS_SERVER_EXPIRED = "TLS-103", "The server's certificate has expired";
+    TLS_SERVER_USE = "TLS-104", "The server's certificate is not for a server";
+    TLS_SERVER_BAD = "TLS-105", "The server's certificate can't be accepted for a rarer reason";
+    TLS_OWN_EXPIRED = "TLS-110", "Our own certificate has expired";
+    TLS_NOT_YET = "TLS-111", "A certificate is not valid yet: a clock is wrong";
+    TLS_OWN_USE = "TLS-112", "Our own certificate is not for this program";
+    TLS_KEY_MISMATCH = "TLS-113", "The key is not that of the certificate";
+    TLS_NO_PEM = "TLS-114", "A file that does not hold what it should";
+    TLS_FILE = "TLS-115", "A certificate, key or CA file that can't be read";
+    TLS_NOT_CA = "TLS-116", "A CA file with a certificate in it that is no CA";
+    TLS_KEY = "TLS-117", "A key that can't be used";
+    TLS_NAMELESS = "TLS-118", "A server's certificate without a name to look for";
+    TLS_REFUSED_US = "TLS-120", "The server refused our certificate";
+    TLS_CLOSED_US = "TLS-121", "The server closed right after the handshake";
+    TLS_NO_CERTIFICATE = "TLS-130", "A client without a certificate";
+    TLS_CLIENT_ISSUER = "TLS-131", "A client's certificate is not from a CA of ours";
+    TLS_CLIENT_EXPIRED = "TLS-132", "A client's certificate has expired";
+    TLS_CLIENT_NOT_YET = "TLS-133", "A client's certificate is not valid yet: a clock is wrong";
+    TLS_CLIENT_USE = "TLS-134", "A client's certificate is not for a client";
+    TLS_CLIENT_BAD = "TLS-135", "A client's certificate can't be accepted for a rarer reason";
+    TLS_CLIENT_REFUSED = "TLS-136", "A client refused our certificate";
+    TLS_CLIENT_CLOSED = "TLS-137", "A client closed right after the handshake";
+    TLS_DEADLINE = "TLS-140", "A handshake that was not finished in time";
+    TLS_CLOSED = "TLS-141", "A connection that was closed in the middle of the handshake";
+    TLS_NOT_TLS = "TLS-142", "A peer that does not speak TLS";
+    TLS_NO_PROTOCOL = "TLS-143", "A peer that speaks none of our wires";
+    TLS_INCOMPATIBLE = "TLS-144", "A peer with another version of TLS";
+    TLS_SERVER_NAME = "TLS-145", "No usable name to look for in the server's certificate";
+    TLS_OTHER = "TLS-149", "TLS failed for a rarer reason";
+
+    UNREACHABLE = "NET-201", "A server that can't be reached";
+    UNRESOLVED = "NET-202", "A server's name that does not resolve";
+    NO_ADDRESS = "NET-203", "A server's name without an address of the net that is set";
+    NO_SERVER = "NET-204", "No server is named";
+    TOO_SLOW = "NET-205", "A server of several that took longer than its share of the time";
+    BIND = "NET-210", "An address that can't be listened on";
+
+    KEY_MODE = "SEC-330", "A key that others on this machine can read";
+    SECRET_MODE = "SEC-331", "A secret that others on this machine can read";
+
+    PREAUTH = "LIM-601", "Connections that were refused before their handshake";
+
+    ALERT_SIGNATURE = "ALR-601", "The robot rejected our signature";
+    ALERT_KEYWORD = "ALR-603", "The robot wants a keyword in each message";
+    ALERT_ADDRESS = "ALR-604", "The robot does not take messages from our address";
+
+    DESCRIPTORS = "RES-701", "Out of file descriptors";
+    PROCESS = "RES-710", "The system refuses what every process needs";
+
+    PKI_EXISTS = "PKI-351", "A file that init would have to overwrite";
+    PKI_WRITE = "PKI-352", "A file or folder that init can't make";
+    PKI_FAILED = "PKI-359", "A certificate that can't be made: a fault of ours";
+}
+
+/// The code that `message` begins with, and what follows it; `None` where it has none.
+pub fn split(message: &str) -> Option<(&'static str, &str)> {
+    let (first, rest) = message.split_once(' ')?;
+    let (code, _) = ALL.iter().find(|(code, _)| *code == first)?;
+    Some((code, rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_code_is_three_letters_and_three_digits_and_stands_once() {
+        for (place, (code, tells)) in ALL.iter().enumerate() {
+            let (family, number) = code.split_once('-').expect("a dash");
+            assert!(family.len() == 3 && family.bytes().all(|b| b.is_ascii_uppercase()), "{code}");
+            assert!(number.len() == 3 && number.bytes().all(|b| b.is_ascii_digit()), "{code}");
+            assert!(!tells.is_empty() && !tells.ends_with('.'), "{code}");
+            assert!(!ALL[..place].iter().any(|(other, _)| other == code), "{code} stands twice");
+        }
+    }
+
+    #[test]
+    fn message_is_split_only_behind_a_code_of_the_list() {
+        assert_eq!(split("TLS-101 server h:1: x"), Some((TLS_WRONG_NAME, "server h:1: x")));
+        assert_eq!(split("SHA-256 x"), None);
+        assert_eq!(split("TLS-101"), None);
+    }
+}
