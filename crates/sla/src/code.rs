@@ -47,6 +47,7 @@ codes! {
     TLS_SERVER_EXPIRED = "TLS-103", "The server's certificate has expired";
     TLS_SERVER_USE = "TLS-104", "The server's certificate is not for a server";
     TLS_SERVER_BAD = "TLS-105", "The server's certificate can't be accepted for a rarer reason";
+    TLS_SERVER_REVOKED = "TLS-106", "The server's certificate is on a revocation list";
     TLS_OWN_EXPIRED = "TLS-110", "Our own certificate has expired";
     TLS_NOT_YET = "TLS-111", "A certificate is not valid yet: a clock is wrong";
     TLS_OWN_USE = "TLS-112", "Our own certificate is not for this program";
@@ -56,6 +57,7 @@ codes! {
     TLS_NOT_CA = "TLS-116", "A CA file with a certificate in it that is no CA";
     TLS_KEY = "TLS-117", "A key that can't be used";
     TLS_NAMELESS = "TLS-118", "A server's certificate without a name to look for";
+    TLS_CRL = "TLS-119", "A certificate revocation list that can't be used";
     TLS_REFUSED_US = "TLS-120", "The server refused our certificate";
     TLS_CLOSED_US = "TLS-121", "The server closed right after the handshake";
     TLS_NO_CERTIFICATE = "TLS-130", "A client without a certificate";
@@ -66,6 +68,8 @@ codes! {
     TLS_CLIENT_BAD = "TLS-135", "A client's certificate can't be accepted for a rarer reason";
     TLS_CLIENT_REFUSED = "TLS-136", "A client refused our certificate";
     TLS_CLIENT_CLOSED = "TLS-137", "A client closed right after the handshake";
+    TLS_CLIENT_UNLISTED = "TLS-138", "A client with a good certificate whose identity is not let in";
+    TLS_CLIENT_REVOKED = "TLS-139", "A client whose certificate or identity was revoked";
     TLS_DEADLINE = "TLS-140", "A handshake that was not finished in time";
     TLS_CLOSED = "TLS-141", "A connection that was closed in the middle of the handshake";
     TLS_NOT_TLS = "TLS-142", "A peer that does not speak TLS";

@@ -39,6 +39,8 @@ pub struct Certificate {
     pub key: String,
     /// SHA-256 of the subject public key info: the name of the key, whatever certificate bears it.
     pub spki_sha256: [u8; 32],
+    /// SHA-256 of the whole certificate: the name of this one alone, what tools call its fingerprint.
+    pub sha256: [u8; 32],
 }
 
 impl Certificate {
@@ -60,9 +62,6 @@ impl Certificate {
             }
             None => Vec::new(),
         };
-        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, parsed.public_key().raw);
-        let mut spki_sha256 = [0; 32];
-        spki_sha256.copy_from_slice(digest.as_ref());
         Ok(Self {
             subject: label(parsed.subject()),
             issuer: label(parsed.issuer()),
@@ -74,7 +73,8 @@ impl Certificate {
             not_after: date::from_unix(parsed.validity().not_after.timestamp()),
             serial: clean(&parsed.raw_serial_as_string()),
             key: key_kind(&parsed),
-            spki_sha256,
+            spki_sha256: sha256(parsed.public_key().raw),
+            sha256: sha256(der),
         })
     }
 
@@ -169,6 +169,7 @@ impl fmt::Display for Certificate {
         writeln!(f, "valid     {} to {}", date::utc(self.not_before), date::utc(self.not_after))?;
         writeln!(f, "key       {}", self.key)?;
         writeln!(f, "serial    {}", self.serial)?;
+        writeln!(f, "sha256    {}", Hex(&self.sha256))?;
         write!(f, "identity  {}", self.identity())
     }
 }
@@ -189,10 +190,7 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Identity::Uri(text) | Identity::Dns(text) => f.write_str(text),
-            Identity::Key(digest) => {
-                f.write_str("sha256:")?;
-                digest.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-            }
+            Identity::Key(digest) => write!(f, "sha256:{}", Hex(digest)),
         }
     }
 }
@@ -222,8 +220,8 @@ impl fmt::Display for Name {
 impl From<&GeneralName<'_>> for Name {
     fn from(name: &GeneralName<'_>) -> Self {
         match name {
-            GeneralName::URI(uri) => Name::Uri(clean(uri)),
-            GeneralName::DNSName(dns) => Name::Dns(clean(&dns.to_ascii_lowercase())),
+            GeneralName::URI(uri) => whole_or_other(clean(uri), Name::Uri),
+            GeneralName::DNSName(dns) => whole_or_other(clean(&dns.to_ascii_lowercase()), Name::Dns),
             GeneralName::IPAddress(bytes) => {
                 let v4 = <[u8; 4]>::try_from(*bytes).map(|octets| IpAddr::V4(Ipv4Addr::from(octets)));
                 let v6 = || <[u8; 16]>::try_from(*bytes).map(|octets| IpAddr::V6(Ipv6Addr::from(octets)));
@@ -233,6 +231,12 @@ impl From<&GeneralName<'_>> for Name {
             _ => Name::Other("a name of another kind".to_owned()),
         }
     }
+}
+
+/// A text that was cut is nobody's name: two names could become one identity.
+fn whole_or_other(text: String, name: fn(String) -> Name) -> Name {
+    // The mark of a cut is no character of these names (IA5String).
+    if text.ends_with(CUT) { Name::Other(text) } else { name(text) }
 }
 
 /// The extended key usage of a certificate (RFC 5280 section 4.2.1.12).
@@ -353,13 +357,15 @@ const THRESHOLDS: [u32; 4] = [1, 7, 14, 30];
 
 /// Longer texts from certificates are cut.
 const TEXT_MAX: usize = 256;
+/// Their mark.
+const CUT: char = '…';
 
 /// A stranger's text, fit for one line of a log.
 pub(crate) fn clean(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars() {
         if out.len() >= TEXT_MAX {
-            out.push('…');
+            out.push(CUT);
             break;
         }
         // Quotes would end the quoted text early; bidirectional and other format marks are not printable.
@@ -372,11 +378,26 @@ pub(crate) fn clean(text: &str) -> String {
     out
 }
 
-fn label(name: &X509Name<'_>) -> String {
+pub(crate) fn label(name: &X509Name<'_>) -> String {
     let common = name.iter_common_name().next().and_then(|attribute| attribute.as_str().ok());
     match common {
         Some(common) => clean(common),
         None => clean(&name.to_string()),
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut sum = [0; 32];
+    sum.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    sum
+}
+
+/// Lower-case hexadecimal digits.
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
     }
 }
 
@@ -397,6 +418,20 @@ mod tests {
 
     use super::*;
     use crate::testing::{Ca, Leaf};
+
+    #[test]
+    fn name_too_long_to_be_shown_whole_is_no_identity() {
+        let ca = Ca::new("Root");
+        let long = |end: &str| {
+            Leaf::client("x").without_names().uri(&format!("spiffe://corp/{}{end}", "a".repeat(300)))
+        };
+        let of = |leaf: Leaf| Certificate::from_der(ca.issue(&leaf).der()).expect("readable").identity();
+        let (one, two) = (of(long("1")), of(long("2")));
+        assert!(matches!((&one, &two), (Identity::Key(_), Identity::Key(_))), "{one} {two}");
+        assert_ne!(one, two);
+        let whole = format!("spiffe://corp/{}", "a".repeat(200));
+        assert_eq!(of(Leaf::client("x").uri(&whole)), Identity::Uri(whole));
+    }
 
     #[test]
     fn identity_is_the_uri_else_the_dns_name_else_the_key_and_never_the_common_name() {

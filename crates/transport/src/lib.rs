@@ -9,6 +9,8 @@
 //! | net | the kind of socket: tcp, tcp4, tcp6, unix ([`Net`]) |
 //! | stream | a connection's bytes, plain or under TLS ([`Stream`]) |
 //! | identity | what the peer's certificate proves: SAN URI, else SAN DNS, else the key; never the common name ([`Identity`]) |
+//! | admission | who of those with a good certificate is let in ([`Admission`]) |
+//! | standing | a live connection's right, judged again at each reload and when a certificate ends ([`Standing`]) |
 //! | role | client or server: the extended key usage that a certificate must have ([`Role`]) |
 //! | probe | a view of a TCP socket's path, kept beside the stream ([`Probe`]) |
 //! | armed | a socket that closes with RST unless it is disarmed before ([`Socket::arm_reset`]) |
@@ -72,6 +74,7 @@ pub use probe::{PathFacts, Probe};
 pub use socket::{Keepalive, Socket, SocketOptions, congestion_offered};
 pub use stream::Stream;
 pub use tls::{
-    ALPN_EAGER, ALPN_REMUX1, ALPN_REMUX2, ClientTls, Explainer, Fault, HandshakeError, LoadError, LoadFault,
-    ServerTls, TlsFiles, TlsSettings, TlsStream, explain_alert,
+    ALPN_EAGER, ALPN_REMUX1, ALPN_REMUX2, Admission, ClientTls, Clock, Explainer, Fault, HandshakeError,
+    Inadmissible, LoadError, LoadFault, RevocationList, ServerTls, Standing, TlsFiles, TlsSettings,
+    TlsStream, explain_alert,
 };

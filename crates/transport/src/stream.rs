@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::cert::Identity;
 use crate::probe::Probe;
 use crate::socket::Socket;
-use crate::tls::{Explainer, TlsStream};
+use crate::tls::{Explainer, Standing, TlsStream};
 
 /// What `Connector` and `Acceptor` yield.
 #[derive(Debug)]
@@ -44,6 +44,14 @@ impl Stream {
         match self {
             Stream::Plain(_) => None,
             Stream::Tls(tls) => Some(tls.identity()),
+        }
+    }
+
+    /// The peer's right to the connection, which it may lose; `None` without TLS.
+    pub fn standing(&self) -> Option<Standing> {
+        match self {
+            Stream::Plain(_) => None,
+            Stream::Tls(tls) => Some(tls.standing()),
         }
     }
 

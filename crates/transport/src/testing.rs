@@ -4,10 +4,12 @@ use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber,
+    date_time_ymd,
 };
 
 use crate::tls::TlsFiles;
@@ -35,6 +37,26 @@ impl Ca {
 
     pub(crate) fn pem(&self) -> String {
         self.certificate.pem()
+    }
+
+    /// A revocation list, PEM, that was to be renewed in `next_year`.
+    pub(crate) fn crl(&self, serials: &[u64], next_year: i32) -> String {
+        let revoked = |serial: &u64| RevokedCertParams {
+            serial_number: SerialNumber::from(*serial),
+            revocation_time: date_time_ymd(2021, 1, 1),
+            reason_code: None,
+            invalidity_date: None,
+        };
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2021, 1, 1),
+            next_update: date_time_ymd(next_year, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: serials.iter().map(revoked).collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        list.signed_by(&issuer).expect("list").pem().expect("PEM")
     }
 
     pub(crate) fn issue(&self, leaf: &Leaf) -> Issued {
@@ -121,6 +143,16 @@ impl Leaf {
 
     pub(crate) fn any_usage(mut self) -> Self {
         self.params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Any];
+        self
+    }
+
+    pub(crate) fn serial(mut self, serial: u64) -> Self {
+        self.params.serial_number = Some(SerialNumber::from(serial));
+        self
+    }
+
+    pub(crate) fn until(mut self, end: SystemTime) -> Self {
+        self.params.not_after = end.into();
         self
     }
 

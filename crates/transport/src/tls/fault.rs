@@ -7,16 +7,18 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::{AlertDescription, CertificateError, Error};
 use sla::code;
 
+use super::TlsSettings;
+use super::admission::Inadmissible;
 use super::files::Trust;
 use super::judge::Seen;
-use crate::cert::{Certificate, Role, Validity, clean};
+use crate::cert::{Certificate, Identity, Role, Validity, clean};
 use crate::date;
 use crate::limits::Outcome;
 
@@ -54,6 +56,8 @@ impl HandshakeError {
             Fault::WrongUse { .. } => by_side(code::TLS_SERVER_USE, code::TLS_CLIENT_USE),
             Fault::BadCertificate { .. } => by_side(code::TLS_SERVER_BAD, code::TLS_CLIENT_BAD),
             Fault::Alert { .. } => by_side(code::TLS_REFUSED_US, code::TLS_CLIENT_REFUSED),
+            Fault::Revoked { .. } => by_side(code::TLS_SERVER_REVOKED, code::TLS_CLIENT_REVOKED),
+            Fault::Unlisted { .. } => code::TLS_CLIENT_UNLISTED,
             Fault::NoCertificate => code::TLS_NO_CERTIFICATE,
             Fault::Deadline { .. } => code::TLS_DEADLINE,
             Fault::Closed { .. } => code::TLS_CLOSED,
@@ -62,6 +66,26 @@ impl HandshakeError {
             Fault::Incompatible { .. } => code::TLS_INCOMPATIBLE,
             Fault::ServerName { .. } => code::TLS_SERVER_NAME,
             Fault::Other { .. } => code::TLS_OTHER,
+        }
+    }
+
+    /// The same in a few words that may be told to the peer: nothing of our files.
+    pub fn told(&self) -> &'static str {
+        match &*self.fault {
+            Fault::Expired { .. } => "the certificate has expired",
+            Fault::Revoked { .. } => "the certificate or its identity is revoked",
+            Fault::Unlisted { .. } => "the identity is not let in any more",
+            _ => "the certificate is not trusted any more",
+        }
+    }
+
+    /// Whether it is a word against an identity that was proven: who holds the key of the certificate.
+    pub fn identity(&self) -> Option<Identity> {
+        match &*self.fault {
+            Fault::Unlisted { certificate, .. } | Fault::Revoked { certificate, .. } => {
+                Some(certificate.identity())
+            }
+            _ => None,
         }
     }
 
@@ -147,6 +171,12 @@ impl fmt::Display for HandshakeError {
             Fault::Other { reason } => {
                 write!(f, ": TLS failed: {reason} → read the other side's log as well")
             }
+            Fault::Revoked { certificate, reason } => write!(
+                f,
+                ": certificate {} of the identity \"{}\" is revoked: {reason}",
+                certificate.summary(),
+                certificate.identity()
+            ),
             Fault::ServerName { name: None } => write!(
                 f,
                 " has no host name to check its certificate against → set tls.server.name to a name in the certificate"
@@ -183,6 +213,12 @@ impl fmt::Display for HandshakeError {
                     file.display(),
                 )
             }
+            Fault::Unlisted { certificate, reason } => write!(
+                f,
+                ": the identity \"{}\" of certificate {} {reason}",
+                certificate.identity(),
+                certificate.summary()
+            ),
             Fault::WrongName { certificate, expected } => {
                 let names = match certificate.names.as_slice() {
                     [] => "that bears no name at all".to_owned(),
@@ -267,6 +303,13 @@ pub enum Fault {
         /// What it said.
         reason: String,
     },
+    /// The peer's certificate, or its identity, was revoked.
+    Revoked {
+        /// Which.
+        certificate: Arc<Certificate>,
+        /// By what, and what to do: `… → …`.
+        reason: String,
+    },
     /// There is no usable name to check the server's certificate against.
     ServerName {
         /// The text that is no name, if there was one.
@@ -282,6 +325,13 @@ pub enum Fault {
         file: PathBuf,
         /// We do have a CA of its issuer's name, with another key.
         same_name: bool,
+    },
+    /// The peer's certificate is good, and its identity is not let in.
+    Unlisted {
+        /// Which.
+        certificate: Arc<Certificate>,
+        /// The words of [`Admission`](crate::Admission): `is not … → …`.
+        reason: String,
     },
     /// The server's certificate bears other names.
     WrongName {
@@ -303,29 +353,55 @@ pub(super) fn classify(
     seen: &Seen,
     trust: &Trust,
     explainer: &Explainer,
-    alpn: &[Vec<u8>],
+    settings: &TlsSettings,
 ) -> Fault {
     let Some(tls) = tls_error(error) else {
         return Fault::Closed { hello: seen.hello, reason: clean(&error.to_string()) };
     };
     match tls {
         Error::AlertReceived(alert) => Fault::Alert { text: explainer.alert_text(*alert) },
-        Error::InvalidCertificate(fault) => judge_certificate(fault, seen, trust),
+        Error::InvalidCertificate(fault) => judge_certificate(fault, seen, trust, settings.clock.now()),
         // The peer's first bytes are no TLS record.
         Error::InvalidMessage(_) if !seen.hello && seen.certificate.is_none() => Fault::NotTls,
-        Error::NoApplicationProtocol => Fault::NoCommonProtocol { ours: protocols(alpn) },
+        Error::NoApplicationProtocol => Fault::NoCommonProtocol { ours: protocols(&settings.alpn) },
         Error::NoCertificatesPresented => Fault::NoCertificate,
         Error::PeerIncompatible(reason) => Fault::Incompatible { reason: format!("{reason:?}") },
         error => Fault::Other { reason: clean(&error.to_string()) },
     }
 }
 
-fn judge_certificate(error: &CertificateError, seen: &Seen, trust: &Trust) -> Fault {
-    let now = SystemTime::now();
+/// The fault behind a judgement without a handshake.
+pub(super) fn classify_verdict(error: &Error, seen: &Seen, trust: &Trust, now: SystemTime) -> Fault {
+    match error {
+        Error::InvalidCertificate(fault) => judge_certificate(fault, seen, trust, now),
+        error => Fault::Other { reason: clean(&error.to_string()) },
+    }
+}
+
+fn judge_certificate(error: &CertificateError, seen: &Seen, trust: &Trust, now: SystemTime) -> Fault {
     let Some(certificate) = seen.certificate.clone() else {
         return Fault::BadCertificate { certificate: None, reason: "it is not well-formed X.509".to_owned() };
     };
+    match &seen.inadmissible {
+        Some(Inadmissible::Unlisted(reason)) => {
+            return Fault::Unlisted { certificate, reason: reason.clone() };
+        }
+        Some(Inadmissible::Revoked(reason)) => {
+            return Fault::Revoked { certificate, reason: reason.clone() };
+        }
+        None => {}
+    }
     match error {
+        CertificateError::Revoked => Fault::Revoked {
+            reason: format!(
+                "a list in {} has serial {} of \"{}\" → nothing to do if that is meant; otherwise give it a new \
+                 certificate",
+                trust.crl.as_deref().unwrap_or(Path::new("")).display(),
+                certificate.serial,
+                certificate.issuer
+            ),
+            certificate,
+        },
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             // An intermediate can be the one that is out of date.
             match certificate.validity(now) {
@@ -459,8 +535,16 @@ impl Explainer {
             AlertDescription::CertificateRequired | AlertDescription::NoCertificate => {
                 format!("the {them} saw no certificate from us")
             }
-            AlertDescription::CertificateRevoked => "it was revoked; get a new one".to_owned(),
-            AlertDescription::AccessDenied => format!("the {them} does not let this identity in"),
+            AlertDescription::CertificateRevoked => format!(
+                "the {them} has it, or the identity \"{}\", on a list of those that were revoked; ask there, or get a new \
+                 certificate",
+                own.identity()
+            ),
+            AlertDescription::AccessDenied => format!(
+                "the {them} does not let the identity \"{}\" in; have it added to the {them}'s \
+                 server.identities.file and the {them} reloaded",
+                own.identity()
+            ),
             AlertDescription::BadCertificate | AlertDescription::CertificateUnknown => {
                 format!("the {them}'s log says why")
             }

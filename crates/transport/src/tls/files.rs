@@ -8,12 +8,15 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::crypto::CryptoProvider;
+use rustls::server::VerifierBuilderError;
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::{PemObject, SectionKind};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sla::code;
 
+use super::TlsSettings;
+use super::revocation::Revocation;
 use crate::cert::{Certificate, Role, Validity};
 use crate::date;
 
@@ -34,6 +37,7 @@ pub(super) struct Material {
     pub(super) own: Arc<Certificate>,
     pub(super) key: Arc<CertifiedKey>,
     pub(super) roots: Arc<RootCertStore>,
+    pub(super) revocation: Revocation,
     pub(super) trust: Arc<Trust>,
 }
 
@@ -42,44 +46,42 @@ pub(super) struct Material {
 pub(super) struct Trust {
     pub(super) file: PathBuf,
     pub(super) authorities: Vec<Certificate>,
+    /// The file of revocation lists.
+    pub(super) crl: Option<PathBuf>,
 }
 
 impl Material {
-    /// Reads the files of the `role` we play and judges them at `now`.
+    /// Reads the files of the `role` we play and judges them by the clock of the settings.
     pub(super) fn load(
-        files: &TlsFiles,
+        settings: &TlsSettings,
         role: Role,
         provider: &CryptoProvider,
-        now: SystemTime,
     ) -> Result<Self, LoadError> {
-        let (roots, authorities) = load_authorities(&files.ca)?;
-        let chain = read_certificates(&files.certificate)?;
-        let key = load_key(&files.key)?;
-        let own = judge_own(&files.certificate, &chain, role, now)?;
-        let trust = Arc::new(Trust { file: files.ca.clone(), authorities });
-        Self::new(files, chain, key, own, Arc::new(roots), trust, provider)
+        let (path, now) = (&settings.files.certificate, settings.clock.now());
+        Self::read(settings, provider, |chain| judge_own(path, chain, role, now))
     }
 
     /// Without judging our own certificate.
     #[cfg(test)]
-    pub(super) fn load_unjudged(files: &TlsFiles, provider: &CryptoProvider) -> Result<Self, LoadError> {
-        let (roots, authorities) = load_authorities(&files.ca)?;
-        let chain = read_certificates(&files.certificate)?;
-        let key = load_key(&files.key)?;
-        let own = chain[0].1.clone();
-        let trust = Arc::new(Trust { file: files.ca.clone(), authorities });
-        Self::new(files, chain, key, own, Arc::new(roots), trust, provider)
-    }
-
-    fn new(
-        files: &TlsFiles,
-        chain: Vec<(CertificateDer<'static>, Certificate)>,
-        key: PrivateKeyDer<'static>,
-        own: Certificate,
-        roots: Arc<RootCertStore>,
-        trust: Arc<Trust>,
+    pub(super) fn load_unjudged(
+        settings: &TlsSettings,
         provider: &CryptoProvider,
     ) -> Result<Self, LoadError> {
+        Self::read(settings, provider, |chain| Ok(chain[0].1.clone()))
+    }
+
+    fn read(
+        settings: &TlsSettings,
+        provider: &CryptoProvider,
+        judge_own: impl FnOnce(&[(CertificateDer<'static>, Certificate)]) -> Result<Certificate, LoadError>,
+    ) -> Result<Self, LoadError> {
+        let files = &settings.files;
+        let (roots, authorities) = load_authorities(&files.ca)?;
+        let revocation = settings.crl.as_deref().map(Revocation::load).transpose()?.unwrap_or_default();
+        let chain = read_certificates(&files.certificate)?;
+        let key = load_key(&files.key)?;
+        let own = judge_own(&chain)?;
+        let trust = Trust { file: files.ca.clone(), authorities, crl: settings.crl.clone() };
         let chain = chain.into_iter().map(|(der, _)| der).collect();
         let key = CertifiedKey::from_der(chain, key, provider).map_err(|error| match error {
             rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
@@ -87,7 +89,13 @@ impl Material {
             }
             error => LoadError::new(&files.key, LoadFault::Key { reason: error.to_string() }),
         })?;
-        Ok(Self { own: Arc::new(own), key: Arc::new(key), roots, trust })
+        Ok(Self {
+            own: Arc::new(own),
+            key: Arc::new(key),
+            roots: Arc::new(roots),
+            revocation,
+            trust: Arc::new(trust),
+        })
     }
 }
 
@@ -204,7 +212,7 @@ fn judge_own(
 }
 
 /// Text and permission bits of the very file that was opened.
-fn read(path: &Path) -> Result<(Vec<u8>, u32), LoadError> {
+pub(super) fn read(path: &Path) -> Result<(Vec<u8>, u32), LoadError> {
     let fault = |error: &io::Error| LoadError::new(path, unreadable(error));
     let mut text = Vec::new();
     let file = std::fs::File::open(path).map_err(|error| fault(&error))?;
@@ -227,8 +235,19 @@ pub struct LoadError {
 }
 
 impl LoadError {
-    fn new(path: &Path, fault: LoadFault) -> Self {
+    pub(super) fn new(path: &Path, fault: LoadFault) -> Self {
         Self { path: path.to_owned(), fault }
+    }
+
+    /// What rustls says of the roots and revocation lists together.
+    pub(super) fn of_verifier(settings: &TlsSettings, error: &VerifierBuilderError) -> Self {
+        let reason = error.to_string();
+        match (error, &settings.crl) {
+            (VerifierBuilderError::InvalidCrl(_), Some(crl)) => {
+                Self::new(crl, LoadFault::RevocationList { reason })
+            }
+            _ => Self::new(&settings.files.ca, LoadFault::Certificate { reason }),
+        }
     }
 
     /// The stable code of the message, as the manual lists it.
@@ -327,6 +346,12 @@ pub enum LoadFault {
         /// What the parser said.
         reason: String,
     },
+    /// An X509 CRL block that does not hold a usable one.
+    #[error("holds a revocation list that cannot be used ({reason}) → make it again: openssl ca -gencrl")]
+    RevocationList {
+        /// What the parser said.
+        reason: String,
+    },
     /// Larger than any such file has to be.
     #[error("is larger than {} KiB → check the path", FILE_MAX / 1024)]
     TooLong,
@@ -360,6 +385,7 @@ impl LoadFault {
             LoadFault::NotCa { .. } => code::TLS_NOT_CA,
             LoadFault::Key { .. } | LoadFault::KeyEncrypted => code::TLS_KEY,
             LoadFault::Nameless { .. } => code::TLS_NAMELESS,
+            LoadFault::RevocationList { .. } => code::TLS_CRL,
             LoadFault::KeyMode { .. } => code::KEY_MODE,
         }
     }
@@ -377,7 +403,7 @@ fn unreadable(error: &io::Error) -> LoadFault {
     }
 }
 
-fn found(text: &[u8], others: &[&str]) -> String {
+pub(super) fn found(text: &[u8], others: &[&str]) -> String {
     match (text.is_empty(), others) {
         (true, _) => "nothing: it is empty".to_owned(),
         (false, []) => "other text".to_owned(),
@@ -385,7 +411,7 @@ fn found(text: &[u8], others: &[&str]) -> String {
     }
 }
 
-fn section_name(kind: SectionKind) -> &'static str {
+pub(super) fn section_name(kind: SectionKind) -> &'static str {
     match kind {
         SectionKind::Certificate => "CERTIFICATE",
         SectionKind::PublicKey => "PUBLIC KEY",
@@ -398,7 +424,7 @@ fn section_name(kind: SectionKind) -> &'static str {
     }
 }
 
-fn pem_reason(error: &rustls_pki_types::pem::Error) -> String {
+pub(super) fn pem_reason(error: &rustls_pki_types::pem::Error) -> String {
     use rustls_pki_types::pem::Error;
     match error {
         Error::MissingSectionEnd { .. } => "a block has no end line".to_owned(),
@@ -564,6 +590,6 @@ mod tests {
     }
 
     fn load(files: &TlsFiles, role: Role) -> Result<Material, LoadError> {
-        Material::load(files, role, &provider(true), SystemTime::now())
+        Material::load(&TlsSettings::new(files.clone(), &[]), role, &provider(true))
     }
 }

@@ -2,31 +2,41 @@
 //!
 //! ```text
 //!            load, reload                       accept, connect
-//!   files ───────────────▶ Material (ArcSwap) ───────────────────▶ TlsStream
-//!     │ every check             │ one Judge a handshake               │ alerts are explained
-//!     ▼                         ▼ remembers whom it refused, and why  ▼
-//!  LoadError               HandshakeError                        io::Error
+//!   files ───────────────▶ Material (ArcSwap) ───────────────────▶ TlsStream ───▶ Standing
+//!     │ every check             │ one Judge a handshake               │ alerts        │ judged again at each
+//!     ▼                         ▼ remembers whom it refused, and why  ▼ are explained ▼ reload and end of time
+//!  LoadError               HandshakeError                        io::Error       HandshakeError
 //! ```
 //!
 //! A handshake builds its rustls configuration from the material of that moment: a reload needs no new listener,
 //! running handshakes keep what they began with, and there is no cache that could outlive a certificate.
 
+mod admission;
 mod ahead;
 mod client;
+mod clock;
 mod fault;
 mod files;
 mod judge;
 mod provider;
+mod revocation;
 mod server;
+mod standing;
 mod stream;
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+pub use admission::{Admission, Inadmissible};
 pub use client::ClientTls;
+pub use clock::Clock;
 pub use fault::{Explainer, Fault, HandshakeError, explain_alert};
 pub(crate) use files::read_certificates;
 pub use files::{LoadError, LoadFault, TlsFiles};
+pub use revocation::RevocationList;
 pub use server::ServerTls;
+pub use standing::Standing;
 pub use stream::TlsStream;
 
 /// How one end does TLS.
@@ -44,10 +54,20 @@ pub struct TlsSettings {
     /// Client only: the name the server's certificate must bear, instead of the host of its address. A DNS name
     /// or an IP literal. Needed over a Unix socket.
     pub server_name: Option<String>,
+    /// Certificate revocation lists, PEM: one of each CA that issues peers' certificates. With a file, a certificate of
+    /// whose issuer it has no list is refused. A list past its next update goes on to count.
+    pub crl: Option<PathBuf>,
+    /// Server only: decides about each identity with a good certificate.
+    pub admission: Option<Arc<dyn Admission>>,
+    /// A live connection ends when the peer's certificate does.
+    pub cut_expired: bool,
+    /// The time of day.
+    pub clock: Clock,
 }
 
 impl TlsSettings {
-    /// Settings with the defaults: hybrid exchange on, 10 s for a handshake, the name of the address.
+    /// Settings with the defaults: hybrid exchange on, 10 s for a handshake, the name of the address, connections that end
+    /// with their certificate; no revocation list and no admission beyond a good certificate.
     pub fn new(files: TlsFiles, alpn: &[&[u8]]) -> Self {
         Self {
             files,
@@ -55,6 +75,10 @@ impl TlsSettings {
             post_quantum: true,
             deadline: Duration::from_secs(10),
             server_name: None,
+            crl: None,
+            admission: None,
+            cut_expired: true,
+            clock: Clock::default(),
         }
     }
 }

@@ -13,10 +13,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 use super::ahead::ReadAhead;
-use super::fault::{Explainer, Fault, HandshakeError, classify};
-use super::files::{LoadError, LoadFault, Material};
+use super::fault::{Explainer, Fault, HandshakeError, classify, classify_verdict};
+use super::files::{LoadError, Material};
 use super::judge::Judge;
 use super::provider::provider;
+use super::revocation::RevocationList;
+use super::standing::{Recheck, Rounds, Shown, Standing};
 use super::stream::TlsStream;
 use super::{SEND_BUFFER, TlsSettings};
 use crate::cert::{Certificate, Role};
@@ -25,10 +27,14 @@ use crate::cert::{Certificate, Role};
 ///
 /// No session is ever resumed and no early data taken: a resumed session would not be judged again.
 #[derive(Debug)]
-pub struct ServerTls {
+pub struct ServerTls(Arc<State>);
+
+#[derive(Debug)]
+struct State {
     settings: TlsSettings,
     provider: Arc<CryptoProvider>,
     current: ArcSwap<Loaded>,
+    rounds: Rounds,
 }
 
 #[derive(Debug)]
@@ -44,36 +50,54 @@ impl ServerTls {
     /// [`LoadError`] names the first file that can't be used, and what to do about it.
     pub fn load(settings: TlsSettings) -> Result<Self, LoadError> {
         let provider = provider(settings.post_quantum);
-        let current = ArcSwap::from_pointee(Loaded::load(&settings, &provider)?);
-        Ok(Self { settings, provider, current })
+        let loaded = Loaded::load(&settings, &provider)?;
+        Ok(Self::new(settings, provider, loaded))
     }
 
     /// As [`Self::load`], but shows whatever certificate it is given: the tests' way past our own checks.
     #[cfg(test)]
     pub(crate) fn load_unjudged(settings: TlsSettings) -> Result<Self, LoadError> {
         let provider = provider(settings.post_quantum);
-        let material = Material::load_unjudged(&settings.files, &provider)?;
-        let current = ArcSwap::from_pointee(Loaded::new(material, &settings, &provider)?);
-        Ok(Self { settings, provider, current })
+        let material = Material::load_unjudged(&settings, &provider)?;
+        let loaded = Loaded::new(material, &settings, &provider)?;
+        Ok(Self::new(settings, provider, loaded))
     }
 
-    /// Reads the same files again. Handshakes that begin afterwards use them; live streams are not touched.
+    fn new(settings: TlsSettings, provider: Arc<CryptoProvider>, loaded: Loaded) -> Self {
+        let rounds = Rounds::new(settings.clock.clone(), settings.cut_expired);
+        Self(Arc::new(State { settings, provider, current: ArcSwap::from_pointee(loaded), rounds }))
+    }
+
+    /// Reads the same files again. Handshakes that begin afterwards use them, and every live connection's peer is judged by
+    /// them: see [`Standing::lost`].
     ///
     /// # Errors
     /// [`LoadError`] as at the start; then everything stays as it was.
     pub fn reload(&self) -> Result<(), LoadError> {
-        self.current.store(Arc::new(Loaded::load(&self.settings, &self.provider)?));
+        self.0.current.store(Arc::new(Loaded::load(&self.0.settings, &self.0.provider)?));
+        self.review();
         Ok(())
+    }
+
+    /// Has every live connection's peer judged again: for when what stands behind
+    /// [`TlsSettings::admission`] has changed.
+    pub fn review(&self) {
+        self.0.rounds.announce();
     }
 
     /// Our certificate in use now.
     pub fn certificate(&self) -> Arc<Certificate> {
-        self.current.load().material.own.clone()
+        self.0.current.load().material.own.clone()
     }
 
     /// The CAs that clients' certificates must chain to, in use now.
     pub fn authorities(&self) -> Vec<Certificate> {
-        self.current.load().material.trust.authorities.clone()
+        self.0.current.load().material.trust.authorities.clone()
+    }
+
+    /// The revocation lists in use now.
+    pub fn revocation_lists(&self) -> Vec<RevocationList> {
+        self.0.current.load().material.revocation.facts.clone()
     }
 
     /// Shakes hands with a client; `peer` is its address, for messages. Ends within the settings' deadline, plus 1 s to
@@ -87,23 +111,30 @@ impl ServerTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let loaded = self.current.load_full();
-        let judge = Arc::new(Judge::new(loaded.verifier.clone(), loaded.material.key.clone()));
+        let state = &self.0;
+        // Before anything is judged: a change from here on is looked at again.
+        let changed = state.rounds.subscribe();
+        let loaded = state.current.load_full();
+        let judge = Arc::new(state.judge(&loaded));
         let fail = |fault| HandshakeError::new(Role::Server, peer, fault);
-        let config = self.config(&judge).map_err(|error| fail(Fault::Other { reason: error.to_string() }))?;
+        let config =
+            state.config(&judge).map_err(|error| fail(Fault::Other { reason: error.to_string() }))?;
         let explainer = Explainer::new(Role::Server, peer, loaded.material.own.clone());
         let accept = TlsAcceptor::from(Arc::new(config))
             .accept_with(ReadAhead::new(io), |session| session.set_buffer_limit(Some(SEND_BUFFER)))
             .into_fallible();
-        match tokio::time::timeout(self.settings.deadline, accept).await {
-            Err(_) => Err(fail(Fault::Deadline { after: self.settings.deadline })),
-            Ok(Ok(stream)) => match judge.seen().certificate {
-                Some(certificate) => Ok(TlsStream::new(stream.into(), certificate, explainer)),
-                None => Err(fail(Fault::NoCertificate)),
-            },
+        match tokio::time::timeout(state.settings.deadline, accept).await {
+            Err(_) => Err(fail(Fault::Deadline { after: state.settings.deadline })),
+            Ok(Ok(stream)) => {
+                let at = state.settings.clock.now();
+                let shown =
+                    Shown::from_seen(judge.seen(), None, at).ok_or_else(|| fail(Fault::NoCertificate))?;
+                let standing = Standing::new(state.clone(), shown, peer, changed);
+                Ok(TlsStream::new(stream.into(), standing, explainer))
+            }
             Ok(Err((error, io))) => {
                 let fault =
-                    classify(&error, &judge.seen(), &loaded.material.trust, &explainer, &self.settings.alpn);
+                    classify(&error, &judge.seen(), &loaded.material.trust, &explainer, &state.settings);
                 if !matches!(fault, Fault::Closed { .. }) {
                     let _ = tokio::time::timeout(LINGER, linger(io.into_inner())).await;
                 }
@@ -111,9 +142,17 @@ impl ServerTls {
             }
         }
     }
+}
+
+impl State {
+    fn judge(&self, loaded: &Loaded) -> Judge<dyn ClientCertVerifier> {
+        Judge::new(loaded.verifier.clone(), loaded.material.key.clone())
+            .with_admission(self.settings.admission.clone())
+    }
 
     fn config(&self, judge: &Arc<Judge<dyn ClientCertVerifier>>) -> Result<ServerConfig, rustls::Error> {
-        let mut config = ServerConfig::builder_with_provider(self.provider.clone())
+        let clock = Arc::new(self.settings.clock.clone());
+        let mut config = ServerConfig::builder_with_details(self.provider.clone(), clock)
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(judge.clone())
             .with_cert_resolver(judge.clone());
@@ -125,13 +164,26 @@ impl ServerTls {
     }
 }
 
+impl Recheck for State {
+    fn recheck(&self, shown: &Shown, now: SystemTime) -> Result<(), Fault> {
+        let loaded = self.current.load_full();
+        let judge = self.judge(&loaded);
+        let judged = judge.recheck(shown, now);
+        judged.map_err(|error| classify_verdict(&error, &judge.seen(), &loaded.material.trust, now))
+    }
+
+    fn side(&self) -> Role {
+        Role::Server
+    }
+
+    fn rounds(&self) -> &Rounds {
+        &self.rounds
+    }
+}
+
 impl Loaded {
     fn load(settings: &TlsSettings, provider: &Arc<CryptoProvider>) -> Result<Self, LoadError> {
-        Self::new(
-            Material::load(&settings.files, Role::Server, provider, SystemTime::now())?,
-            settings,
-            provider,
-        )
+        Self::new(Material::load(settings, Role::Server, provider)?, settings, provider)
     }
 
     fn new(
@@ -141,11 +193,9 @@ impl Loaded {
     ) -> Result<Self, LoadError> {
         let verifier = WebPkiClientVerifier::builder_with_provider(material.roots.clone(), provider.clone())
             .clear_root_hint_subjects()
+            .with_crls(material.revocation.lists.iter().cloned())
             .build()
-            .map_err(|error| LoadError {
-                path: settings.files.ca.clone(),
-                fault: LoadFault::Certificate { reason: error.to_string() },
-            })?;
+            .map_err(|error| LoadError::of_verifier(settings, &error))?;
         Ok(Self { material, verifier })
     }
 }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ahead::ReadAhead;
 use super::fault::Explainer;
+use super::standing::Standing;
 use crate::cert::{Certificate, Identity};
 
 /// A TLS 1.3 stream whose peer has shown a good certificate.
@@ -18,7 +19,7 @@ use crate::cert::{Certificate, Identity};
 #[derive(Debug)]
 pub struct TlsStream<S> {
     inner: tokio_rustls::TlsStream<ReadAhead<S>>,
-    certificate: Arc<Certificate>,
+    standing: Standing,
     identity: Identity,
     explainer: Explainer,
 }
@@ -26,11 +27,11 @@ pub struct TlsStream<S> {
 impl<S> TlsStream<S> {
     pub(super) fn new(
         inner: tokio_rustls::TlsStream<ReadAhead<S>>,
-        certificate: Arc<Certificate>,
+        standing: Standing,
         explainer: Explainer,
     ) -> Self {
-        let identity = certificate.identity();
-        Self { inner, certificate, identity, explainer }
+        let identity = standing.certificate().identity();
+        Self { inner, standing, identity, explainer }
     }
 
     /// What TLS runs on.
@@ -45,7 +46,12 @@ impl<S> TlsStream<S> {
 
     /// The peer's certificate.
     pub fn certificate(&self) -> &Arc<Certificate> {
-        &self.certificate
+        self.standing.certificate()
+    }
+
+    /// The peer's right to the connection, which it may lose; can be kept beside the stream.
+    pub fn standing(&self) -> Standing {
+        self.standing.clone()
     }
 
     /// The application protocol both sides chose; `None` where the peer named none.

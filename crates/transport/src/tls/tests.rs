@@ -22,6 +22,8 @@ use crate::limits::Outcome;
 use crate::socket::Socket;
 use crate::testing::{Ca, Leaf};
 
+mod standing;
+
 const SERVER: &str = "a.example";
 
 #[tokio::test]
