@@ -31,7 +31,7 @@ fn run(wire: Wire, streams: usize, message: usize) -> (f64, f64) {
         sending: SendConfig::default(),
         ..SessionConfig::default()
     };
-    let budget = || Arc::new(Budget::new(1 << 40, 1 << 40));
+    let budget = || Arc::new(Budget::new(1 << 40));
     let mut client = Session::new(Role::Client, wire, config.clone(), budget(), now);
     let mut server = Session::new(Role::Server, wire, config, budget(), now);
     let target = || "example.net:443".parse().expect("a target");

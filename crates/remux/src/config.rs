@@ -298,7 +298,7 @@ pub struct LimitConfig {
     /// Longest target and options of an OPEN. Default 512, the most there is; at most 16 options. Over: RST PROTOCOL.
     pub max_meta: u16,
     /// A stream that stood unread with its window full for this long is reset (LIMIT) once the process's
-    /// growth budget is over 75 %. Default 120 s.
+    /// [`Budget`](crate::Budget) is 80 % full. Default 120 s.
     pub unread: Duration,
     /// A stream the application has let go of, after its end was queued, is reset (LIMIT) when the peer takes none of
     /// its last bytes for this long. Default 300 s; more lets a paused player have its last 256 KiB later, and lets a

@@ -100,6 +100,9 @@ pub enum OpenReason {
     /// Every stream id of the connection was used.
     #[error("connection has no stream ids left")]
     Exhausted,
+    /// This process is short of memory: see [`Stage::NoOpens`](crate::Stage::NoOpens).
+    #[error("memory is short")]
+    NoMemory,
     /// The peer allows no further stream at the same time.
     #[error("peer allows no more streams at a time")]
     TooMany,
@@ -130,6 +133,14 @@ pub enum DialError {
     /// The stream was refused.
     #[error(transparent)]
     Stream(StreamError),
+    /// This process is short of memory: see [`Stage::NoOpens`](crate::Stage::NoOpens).
+    #[error("memory is short: {used} of {limit} bytes are in use (remux.memory.max.bytes)")]
+    Memory {
+        /// Bytes that are held or promised.
+        used: u64,
+        /// The most there may be; opens are refused from 90 % of it.
+        limit: u64,
+    },
     /// No usable connection within the time allowed.
     #[error("no usable connection within {}{}", Seconds(*limit), Because(last))]
     Timeout {
@@ -149,7 +160,7 @@ impl DialError {
         match self {
             Self::Closed => Code::DRAIN,
             Self::Connect(_) | Self::Connection(_) => Code::SERVER_ERROR,
-            Self::Limit { .. } => Code::LIMIT,
+            Self::Limit { .. } | Self::Memory { .. } => Code::LIMIT,
             Self::Stream(error) => error.code(),
             Self::Timeout { .. } => Code::DIAL_TIMEOUT,
             Self::Unsupported(_) => Code::COMMAND_UNKNOWN,
@@ -164,6 +175,7 @@ impl From<DialError> for io::Error {
             DialError::Connect(_) => io::ErrorKind::ConnectionRefused,
             DialError::Connection(_) | DialError::Stream(_) => io::ErrorKind::ConnectionReset,
             DialError::Limit { .. } => io::ErrorKind::ResourceBusy,
+            DialError::Memory { .. } => io::ErrorKind::OutOfMemory,
             DialError::Timeout { .. } => io::ErrorKind::TimedOut,
             DialError::Unsupported(_) => io::ErrorKind::Unsupported,
         };
@@ -215,6 +227,12 @@ pub enum ConnectionError {
         /// The error's own words.
         text: Arc<str>,
     },
+    /// This process ran short of memory, and no connection held more.
+    #[error("closed to free memory: it held {bytes} bytes, more than any other connection")]
+    Memory {
+        /// What it held and was promised.
+        bytes: u64,
+    },
     /// The peer broke the protocol.
     #[error("peer broke the protocol: {what}")]
     Protocol {
@@ -248,7 +266,7 @@ impl ConnectionError {
             Self::Aborted(_) => Code::CANCEL,
             Self::Calm { .. } => Code::CALM,
             Self::Closed | Self::GoAway { .. } | Self::Io { .. } => Code::NONE,
-            Self::Dead { .. } | Self::Stalled { .. } => Code::LIMIT,
+            Self::Dead { .. } | Self::Memory { .. } | Self::Stalled { .. } => Code::LIMIT,
             Self::Drained => Code::DRAIN,
             Self::Idle => Code::IDLE,
             Self::NoSettings { .. } | Self::Protocol { .. } => Code::PROTOCOL,

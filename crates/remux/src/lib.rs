@@ -71,7 +71,7 @@ mod io;
 pub mod pool;
 pub mod session;
 
-pub use budget::{Budget, Pressure};
+pub use budget::{Budget, Charge, Stage};
 pub use config::{
     AnnounceConfig, ClassicConfig, Config, LimitConfig, LivenessConfig, Rate, Role, SendConfig,
     SessionConfig, WindowConfig, Wire,

@@ -6,10 +6,7 @@ use crate::config::Memory;
 
 /// The budget as configured; what was left open is a share of the memory this process may use.
 pub(crate) fn budget(memory: &Memory) -> Budget {
-    let total = available();
-    let growth = memory.growth.unwrap_or_else(|| (total / 8).min(1 << 30));
-    let held = memory.held.unwrap_or(total / 2);
-    Budget::new(growth, held)
+    memory.max.map_or_else(|| Budget::for_memory(available()), Budget::new)
 }
 
 /// Bytes of memory of the machine or of our control group, whichever is less.

@@ -23,7 +23,7 @@ use sla::ConnectionId;
 use sla::event::{self, Health};
 use tokio::sync::{Notify, oneshot};
 
-use crate::budget::Budget;
+use crate::budget::{Budget, Stage};
 use crate::config::{Config, Wire};
 use crate::error::{ConnectionError, DialError, OpenReason};
 use crate::io::connect::{Connect, ConnectError};
@@ -217,6 +217,9 @@ impl Core {
         asked: Instant,
         refused_by: Option<Ticket>,
     ) -> Result<Stream, DialError> {
+        if self.budget.stage() >= Stage::NoOpens {
+            return Err(self.short_of_memory());
+        }
         let now = now();
         let (waiter, answer) = {
             let mut state = self.state.lock();
@@ -236,6 +239,10 @@ impl Core {
         let mut asking = Asking { core: self, waiter, answer };
         // Without an answer the task is gone, and the runtime with it.
         (&mut asking.answer).await.unwrap_or(Err(DialError::Closed))
+    }
+
+    fn short_of_memory(&self) -> DialError {
+        DialError::Memory { used: self.budget.used(), limit: self.budget.limit() }
     }
 
     /// Changes something, then does what the pool wants because of it, and tells the log if a dial failed by it.
@@ -394,7 +401,7 @@ impl State {
     fn pump(&mut self, core: &Core, now: Instant) {
         while let Some(action) = self.pool.poll_action() {
             match action {
-                Action::Use { waiter, ticket } => self.put(now, waiter, ticket),
+                Action::Use { waiter, ticket } => self.put(core, now, waiter, ticket),
                 Action::Dial(ticket) => {
                     self.stats.dials = self.stats.dials.saturating_add(1);
                     self.orders.push(Order::Dial(ticket));
@@ -420,7 +427,7 @@ impl State {
         }
     }
 
-    fn put(&mut self, now: Instant, waiter: Waiter, ticket: Ticket) {
+    fn put(&mut self, core: &Core, now: Instant, waiter: Waiter, ticket: Ticket) {
         let Some(request) = self.requests.remove(&waiter) else {
             self.pool.handle_stream_ended(now, ticket);
             return;
@@ -443,6 +450,10 @@ impl State {
                 OpenReason::Unsupported(what) => {
                     self.pool.handle_stream_ended(now, ticket);
                     self.answer(reply, Err(DialError::Unsupported(what)));
+                }
+                OpenReason::NoMemory => {
+                    self.pool.handle_stream_ended(now, ticket);
+                    self.answer(reply, Err(core.short_of_memory()));
                 }
                 OpenReason::Closed | OpenReason::Draining | OpenReason::Exhausted | OpenReason::TooMany => {
                     let request = Request { open: error.open, asked, first_try, reply };

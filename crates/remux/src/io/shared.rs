@@ -225,6 +225,7 @@ impl Inner {
     /// The driver found nothing to do, under this same lock.
     pub(crate) fn park(&mut self, place: Park, cx: &Context<'_>) {
         self.park = place;
+        self.session.set_waker(cx.waker());
         match &mut self.driver {
             Some(waker) => waker.clone_from(cx.waker()),
             None => self.driver = Some(cx.waker().clone()),

@@ -13,7 +13,7 @@ use super::schedule::Freed;
 use super::stream::{OpenOut, RecvState, SendState, Stream};
 use super::table::Key;
 use super::{Phase, Session};
-use crate::budget::Pressure;
+use crate::budget::Stage;
 use crate::config::{Role, SessionConfig, Wire};
 use crate::error::{ConnectionError, OpenError, OpenReason, StreamError};
 
@@ -181,11 +181,9 @@ impl Session {
         let Some(key) = self.find(id) else { return };
         let round_trip = self.round_trip();
         let (ledger, window) = (&self.ledger, &self.config.window);
-        let pressure = ledger.budget().pressure();
-        let allows = |more: u64| {
-            ledger.growth().saturating_add(more) <= window.growth && ledger.budget().allows_growth(more)
-        };
-        let growth = Growth { rtt: round_trip, config: window, allows: &allows };
+        let allows = |more: u64| ledger.allows_growth(more, window.growth);
+        let growth =
+            Growth { rtt: round_trip, config: window, stage: ledger.budget().stage(), allows: &allows };
         let Some(stream) = self.table.get_mut(key) else { return };
         if stream.recv.credit.consume(n as u64, now, &growth) {
             self.stats.grown = self.stats.grown.saturating_add(1);
@@ -193,7 +191,7 @@ impl Session {
         if self.wire == Wire::Classic {
             self.release_classic(now, key, n);
         } else {
-            self.offer_credit(key, pressure);
+            self.offer_credit(key);
         }
         self.settle(key);
     }
@@ -260,9 +258,9 @@ impl Session {
     }
 
     /// Says CREDIT when that is worth a frame.
-    pub(super) fn offer_credit(&mut self, key: Key, pressure: Pressure) {
+    pub(super) fn offer_credit(&mut self, key: Key) {
         let Some(stream) = self.table.get_mut(key) else { return };
-        let due = stream.recv.state == RecvState::Open && stream.recv.credit.is_due(pressure);
+        let due = stream.recv.state == RecvState::Open && stream.recv.credit.is_due();
         if due && !std::mem::replace(&mut stream.control.credit, true) {
             self.out.credits.push_back((key, stream.id));
         }
@@ -284,6 +282,9 @@ impl Session {
         }
         if self.counts.local >= self.peer.max_streams as usize {
             return Err(OpenReason::TooMany);
+        }
+        if self.ledger.budget().stage() >= Stage::NoOpens {
+            return Err(OpenReason::NoMemory);
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use framing::remux2::Credit;
 
-use crate::budget::Pressure;
+use crate::budget::Stage;
 use crate::config::WindowConfig;
 
 /// The receiving side of a stream's credit.
@@ -93,7 +93,7 @@ impl RecvCredit {
         if n == 0 {
             return false;
         }
-        self.shrink(now, growth.config);
+        self.shrink(now, growth);
         self.consumed = self.consumed.saturating_add(n);
         self.epoch_consumed = self.epoch_consumed.saturating_add(n);
         self.last_consumed = now;
@@ -104,8 +104,13 @@ impl RecvCredit {
         self.grow(now, growth)
     }
 
-    /// Halves the window for each second its reader was slow and each two it was idle.
-    fn shrink(&mut self, now: Instant, config: &WindowConfig) {
+    /// Halves the window for each second its reader was slow and each two it was idle; where memory is short nothing
+    /// above 64 KiB is granted.
+    fn shrink(&mut self, now: Instant, growth: &Growth<'_>) {
+        let config = growth.config;
+        if growth.stage >= Stage::NoOpens {
+            self.window = self.window.min(TIGHT);
+        }
         let idle = periods(now.saturating_duration_since(self.last_consumed), config.idle_after);
         let slow = self
             .slow_since
@@ -152,27 +157,20 @@ impl RecvCredit {
     }
 
     /// Whether a CREDIT is worth a frame now.
-    pub(super) fn is_due(&self, pressure: Pressure) -> bool {
-        let window = self.effective(pressure);
+    pub(super) fn is_due(&self) -> bool {
+        let window = self.window;
         let grantable = self.consumed.saturating_add(window).saturating_sub(self.limit);
         grantable > 0 && (grantable >= window / 4 || (self.blocked && grantable >= FRAME))
     }
 
     /// Moves the limit up and says so.
-    pub(super) fn grant(&mut self, pressure: Pressure) -> Credit {
-        self.limit = self.limit.max(self.consumed.saturating_add(self.effective(pressure)));
+    pub(super) fn grant(&mut self) -> Credit {
+        self.limit = self.limit.max(self.consumed.saturating_add(self.window));
         if self.received < self.limit {
             self.full_since = None;
         }
         let window = self.limit.saturating_sub(self.consumed);
         Credit { consumed: low_half(self.consumed), window: u32::try_from(window).unwrap_or(u32::MAX) }
-    }
-
-    fn effective(&self, pressure: Pressure) -> u64 {
-        match pressure {
-            Pressure::High => self.window.min(TIGHT),
-            Pressure::Low | Pressure::Raised => self.window,
-        }
     }
 
     /// Bytes received that the application has not consumed.
@@ -196,8 +194,13 @@ impl RecvCredit {
     }
 
     /// Bytes that are unread or may still come.
-    pub(super) const fn promised(&self) -> u64 {
+    const fn promised(&self) -> u64 {
         self.limit.saturating_sub(self.consumed)
+    }
+
+    /// What the stream may come to hold: what was promised, or will be with the next CREDIT.
+    pub(super) fn claim(&self) -> u64 {
+        self.window.max(self.promised())
     }
 
     /// The part of the window, or of what was promised, beyond the initial window.
@@ -225,6 +228,8 @@ pub(super) struct Growth<'a> {
     /// Smoothed round-trip time, at least 1 ms.
     pub(super) rtt: Duration,
     pub(super) config: &'a WindowConfig,
+    /// How short memory is.
+    pub(super) stage: Stage,
     /// Whether connection and process have room for that many more bytes.
     pub(super) allows: &'a dyn Fn(u64) -> bool,
 }
@@ -305,7 +310,7 @@ pub(super) struct FlowError;
 pub(super) const MAX_WINDOW: u32 = 1 << 30;
 /// What a blocked sender needs at least.
 const FRAME: u64 = 16_376;
-/// Nothing above this is granted while the process's growth budget is nearly spent.
+/// Nothing above this is granted while no stream is opened for want of memory.
 const TIGHT: u64 = 64 << 10;
 
 /// The part of a count that is on the wire.
@@ -373,7 +378,7 @@ mod tests {
     }
 
     fn growth<'a>(config: &'a WindowConfig, rtt_ms: u64, allows: &'a dyn Fn(u64) -> bool) -> Growth<'a> {
-        Growth { rtt: Duration::from_millis(rtt_ms), config, allows }
+        Growth { rtt: Duration::from_millis(rtt_ms), config, stage: Stage::Plenty, allows }
     }
 
     #[test]
@@ -389,8 +394,8 @@ mod tests {
         recv.consume(1, start + Duration::from_secs(60), &growth);
         assert_eq!((recv.window(), recv.limit), (64 << 10, 256 << 10));
         recv.consume(256 << 10, start + Duration::from_secs(60), &growth);
-        assert!(recv.is_due(Pressure::Low), "{recv:?}");
-        assert_eq!(recv.grant(Pressure::Low).window, 64 << 10);
+        assert!(recv.is_due(), "{recv:?}");
+        assert_eq!(recv.grant().window, 64 << 10);
     }
 
     #[test]
@@ -400,11 +405,11 @@ mod tests {
         let mut recv = RecvCredit::new(256 << 10, start);
         recv.receive(256 << 10, start).unwrap();
         recv.consume(FRAME, start, &growth);
-        assert!(!recv.is_due(Pressure::Low), "a quarter of the window is worth a frame, this is not");
+        assert!(!recv.is_due(), "a quarter of the window is worth a frame, this is not");
         recv.set_blocked(true);
-        assert!(recv.is_due(Pressure::Low));
-        recv.grant(Pressure::Low);
-        assert!(!recv.is_due(Pressure::Low));
+        assert!(recv.is_due());
+        recv.grant();
+        assert!(!recv.is_due());
     }
 
     #[test]
@@ -427,8 +432,10 @@ mod tests {
         let (start, config) = (Instant::now(), WindowConfig::default());
         let mut recv = RecvCredit::new(256 << 10, start);
         recv.receive(256 << 10, start).unwrap();
-        recv.consume(256 << 10, start, &growth(&config, 1000, &|_| false));
-        assert_eq!(recv.grant(Pressure::High).window, 64 << 10);
+        let short = Growth { stage: Stage::NoOpens, ..growth(&config, 1000, &|_| false) };
+        recv.consume(256 << 10, start, &short);
+        assert_eq!(recv.grant().window, 64 << 10);
+        assert_eq!(recv.claim(), 64 << 10, "and nothing more is charged");
     }
 
     /// One thing that happens to a stream, as small numbers.
@@ -492,9 +499,9 @@ mod tests {
                     }
                     Step::Offer(blocked) => {
                         recv.set_blocked(blocked);
-                        if recv.is_due(Pressure::Low) {
+                        if recv.is_due() {
                             let before = recv.limit;
-                            credits.push_back(recv.grant(Pressure::Low));
+                            credits.push_back(recv.grant());
                             prop_assert!(recv.limit > before, "a CREDIT that says nothing new is not sent");
                         }
                     }

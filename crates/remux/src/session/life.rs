@@ -162,13 +162,20 @@ impl Session {
         let told = self.out.last_id.is_some() && cause == ConnectionError::Drained;
         let ours = cause.code() != Code::NONE && !told && !self.is_classic();
         self.out = super::Out::default();
+        // What is unread can still be read, unless it has to go.
+        let drop_unread = matches!(cause, ConnectionError::Memory { .. });
         for key in self.table.keys() {
-            self.fail_stream(now, key, StreamError::Truncated { cause: cause.clone() }, false);
+            self.fail_stream(now, key, StreamError::Truncated { cause: cause.clone() }, drop_unread);
         }
         for key in self.table.keys() {
             if let Some(stream) = self.table.get_mut(key) {
                 stream.control.rst = None;
+                if drop_unread {
+                    stream.recv.fail(true);
+                    stream.failure = Some(StreamError::Truncated { cause: cause.clone() });
+                }
             }
+            self.settle(key);
             self.free_if_done(now, key);
         }
         if ours {
@@ -179,6 +186,7 @@ impl Session {
         self.body = None;
         self.blocked = None;
         self.sweep_at = None;
+        self.ledger.close();
         self.phase = Phase::Closed(cause.clone());
         self.events.push_back(Event::Closed(cause));
     }

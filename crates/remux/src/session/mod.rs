@@ -132,7 +132,7 @@ impl Session {
             schedule: Scheduler::new(config.sending.quantum),
             limits: Limits::new(&config.limits, now),
             liveness,
-            ledger: Ledger::new(budget),
+            ledger: Ledger::open(budget),
             peer: Peer::new(role, wire),
             out: Out { settings: wire == Wire::Remux2, ..Out::default() },
             writing: Writing { outstanding: 0, progress: now, burst: 0, sent_at: None },
@@ -165,6 +165,7 @@ impl Session {
         if input.is_empty() {
             return Ok(());
         }
+        self.check_memory(now).inspect_err(|_| input.clear())?;
         let before = input.len();
         let result = match self.wire {
             Wire::Remux2 => self.receive_remux2(now, input),
@@ -322,7 +323,14 @@ impl Session {
         self.stats
     }
 
-    /// What this connection has promised or buffers, and its windows' growth, in bytes: its share of the [`Budget`].
+    /// Who is woken when [`Session::poll_timeout`] has become due for the sake of memory, which other connections use up.
+    /// A driver that asks often enough needs none.
+    pub fn set_waker(&mut self, waker: &std::task::Waker) {
+        self.ledger.set_waker(waker);
+    }
+
+    /// What this connection's streams hold or are promised, and their windows' growth, in bytes: what it adds to the
+    /// [`Budget`] beside its fixed cost.
     pub const fn charged(&self) -> (u64, u64) {
         (self.ledger.held(), self.ledger.growth())
     }

@@ -108,11 +108,11 @@ impl Stream {
         }
     }
 
-    /// The bytes to charge: promised or unread, overhead, and queued to be sent.
+    /// The bytes to charge: its own, those promised or unread, those queued to be sent, and what all the chunks cost.
     pub(super) fn held(&self, classic: bool) -> u64 {
-        let receive = if classic { self.recv.credit.unread() } else { self.recv.promised() };
-        let chunks = (self.recv.chunks.len() as u64).saturating_mul(CHUNK_COST);
-        receive.saturating_add(chunks).saturating_add(self.send.queued as u64)
+        let receive = if classic { self.recv.credit.unread() } else { self.recv.claim() };
+        let chunks = self.recv.chunks.cost().saturating_add(self.send.chunks.cost());
+        STREAM.saturating_add(receive).saturating_add(self.send.queued as u64).saturating_add(chunks)
     }
 }
 
@@ -334,10 +334,10 @@ impl RecvHalf {
         }
     }
 
-    /// Bytes that are unread or may still come; none may once the direction is over.
-    fn promised(&self) -> u64 {
+    /// Bytes that are unread or may come; none may once the direction is over.
+    fn claim(&self) -> u64 {
         match self.state {
-            RecvState::Open => self.credit.promised(),
+            RecvState::Open => self.credit.claim(),
             RecvState::Finished | RecvState::Failed => self.chunks.bytes as u64,
         }
     }
@@ -359,6 +359,11 @@ struct Chunks {
 impl Chunks {
     fn len(&self) -> usize {
         self.queue.len().saturating_add(usize::from(!self.tail.is_empty()))
+    }
+
+    /// What they take beside their bytes.
+    fn cost(&self) -> u64 {
+        (self.len() as u64).saturating_mul(CHUNK)
     }
 
     fn is_empty(&self) -> bool {
@@ -434,8 +439,10 @@ impl Chunks {
     }
 }
 
-/// What a chunk costs beside its bytes.
-const CHUNK_COST: u64 = 256;
+/// What a stream takes beside its bytes.
+const STREAM: u64 = 4 << 10;
+/// What a chunk takes beside its bytes.
+const CHUNK: u64 = 256;
 /// Received chunks from this length on are shared with the buffer they came in: an eighth of it.
 const SHARED: usize = 8 << 10;
 /// Chunks below this are copied together.

@@ -2,6 +2,7 @@
 //!
 //! | reason | when | what |
 //! |---|---|---|
+//! | `memory` | at once, when the budget has chosen this connection as the heaviest | closed |
 //! | `settings` | 5 s after the start without the peer's SETTINGS | closed |
 //! | `write stall` | 30 s with bytes to write and none written | closed |
 //! | `ping`, `answer to ping`, `path` | see `liveness` | asked, suspect, dead |
@@ -16,7 +17,7 @@ use framing::remux2::Code;
 use super::event::Event;
 use super::liveness::{Deadline, Suspicion, later};
 use super::{Phase, Session};
-use crate::budget::Pressure;
+use crate::budget::Stage;
 use crate::config::{Role, Wire};
 use crate::error::ConnectionError;
 
@@ -31,6 +32,7 @@ impl Session {
             Phase::Open | Phase::Closed(_) => None,
         };
         let deadlines = [
+            self.memory_deadline(),
             self.settings_deadline(),
             self.stall_deadline(),
             self.ping_deadline(),
@@ -44,6 +46,9 @@ impl Session {
     /// The time of [`Session::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         if self.closed().is_some() {
+            return;
+        }
+        if self.check_memory(now).is_err() {
             return;
         }
         let has_come = |deadline: Option<Deadline>| deadline.is_some_and(|(at, _)| at <= now);
@@ -129,11 +134,23 @@ impl Session {
         let deadline = later(since, self.config.limits.unread);
         if now < deadline {
             self.sweep_by(deadline);
-        } else if self.ledger.budget().pressure() >= Pressure::Raised {
+        } else if self.ledger.budget().stage() >= Stage::NoGrowth {
             self.abort_stream(now, key, Code::LIMIT, "nobody read the stream");
         } else {
             self.sweep_by(later(now, AGAIN));
         }
+    }
+
+    /// Ends the connection if it was chosen to free memory.
+    pub(super) fn check_memory(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        let Some(bytes) = self.ledger.doomed() else { return Ok(()) };
+        let cause = ConnectionError::Memory { bytes };
+        self.close(now, cause.clone());
+        Err(cause)
+    }
+
+    fn memory_deadline(&self) -> Option<Deadline> {
+        self.ledger.doomed().map(|_| (self.start, "memory"))
     }
 
     fn settings_deadline(&self) -> Option<Deadline> {

@@ -26,6 +26,7 @@ use super::schedule::Freed;
 use super::stream::{RecvState, SendState, Stream};
 use super::table::Key;
 use super::{Body, SERVER_STREAMS, Session};
+use crate::budget::Stage;
 use crate::config::Role;
 use crate::error::ConnectionError;
 
@@ -80,7 +81,7 @@ impl Session {
             return Ok(None);
         }
         let most = self.config.limits.max_streams.unwrap_or(SERVER_STREAMS);
-        let room = self.counts.remote < most as usize && self.ledger.budget().has_room();
+        let room = self.counts.remote < most as usize && self.ledger.budget().stage() < Stage::NoOpens;
         let draining = !matches!(self.phase, super::Phase::Open);
         if draining || !self.limits.allows_open(now) || !room {
             self.refuse(now, id, Code::REFUSED, true);

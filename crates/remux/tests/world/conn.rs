@@ -457,7 +457,8 @@ impl Conn {
         for (end, role) in [(&self.client, "client"), (&self.server, "server")] {
             // An end that is over takes its transport along, as a closed socket does.
             if let Some(cause) = end.session.closed().filter(|cause| !cause.is_orderly()) {
-                let excused = stood && matches!(cause, ConnectionError::Dead { .. });
+                let excused = stood && matches!(cause, ConnectionError::Dead { .. })
+                    || self.tight && matches!(cause, ConnectionError::Memory { .. });
                 if self.fate == Fate::Fine && !excused {
                     self.fault = Some(format!("the {role} ended a connection without a fault: {cause}"));
                 }

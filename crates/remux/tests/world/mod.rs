@@ -15,7 +15,7 @@ use framing::remux2::{Code, MAX_PAYLOAD, Opened};
 
 use remux::pool::{self, Action, CloseReason, Pool, Proof, RequestError, Ticket, Waiter};
 use remux::session::{Event, Open, Recv, StreamId};
-use remux::{Budget, ConnectionError, OpenReason, Pressure, SessionConfig, StreamError, Wire};
+use remux::{Budget, ConnectionError, OpenReason, SessionConfig, Stage, StreamError, Wire};
 use simnet::Rng;
 
 use conn::{Conn, Fate, Half};
@@ -226,6 +226,12 @@ impl World {
                 self.check(running < most_streams, "more streams than the server allows");
                 self.begun(index, ticket, id, fin);
             }
+            Err(error) if error.reason == OpenReason::NoMemory => {
+                // For the pool this was a use.
+                conn.idle_since = conn.idle_since.map(|_| now);
+                self.pool.handle_stream_ended(now, ticket);
+                self.flows[index].refuse(error.to_string());
+            }
             Err(error) => {
                 // As a dialer does: elsewhere, in its old place.
                 self.note(|| format!("{ticket:?}: {}", error.reason));
@@ -338,9 +344,7 @@ impl World {
             }
         }
         for budget in &self.budgets {
-            if self.wanted.contains(&Kind::TightMemory)
-                && (!budget.has_room() || budget.pressure() != Pressure::Low)
-            {
+            if self.wanted.contains(&Kind::TightMemory) && budget.stage() > Stage::Plenty {
                 self.fired.insert(Kind::TightMemory);
             }
         }
@@ -583,7 +587,12 @@ impl World {
             // A frame counts when its header comes; all but the last one were whole.
             let frame = if self.wire == Wire::Remux2 { MAX_PAYLOAD } else { usize::from(u16::MAX) };
             let read = (side.received + frame) as u64 >= side.came;
-            let lost = matches!(error, StreamError::Truncated { .. }) && !read && conn.fate != Fate::Hostile;
+            // To free memory what is unread is dropped.
+            let cut = match &error {
+                StreamError::Truncated { cause } => !matches!(cause, ConnectionError::Memory { .. }),
+                _ => false,
+            };
+            let lost = cut && !read && conn.fate != Fate::Hostile;
             return self.check(!lost, "bytes that had come before the cut can't be read");
         }
         let served = flow.view(half.other()).stream.is_some();

@@ -37,8 +37,8 @@ impl World {
         let flows = (0..count).map(|index| Flow::plan(index, wire, spread, &wanted, &mut rng)).collect();
         let tight = wanted.contains(&Kind::TightMemory);
         let budgets = [0, 1].map(|_| {
-            let (growth, held) = (rng.between(0, 1 << 20), rng.between(256 << 10, 1 << 20));
-            Arc::new(if tight { Budget::new(growth, held) } else { Budget::default() })
+            let limit = rng.between(512 << 10, 3 << 20);
+            Arc::new(if tight { Budget::new(limit) } else { Budget::default() })
         });
         Self {
             seed,

@@ -229,10 +229,9 @@ pub struct ServerTls {
 /// Bounds of the whole process, for `remux::Budget`.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Memory {
-    /// Growth of all windows together (`remux.growth.process.bytes`); `None` = an eighth of the memory, 1 GiB at most.
-    pub growth: Option<u64>,
-    /// Promised and buffered bytes (`remux.memory.max.bytes`); `None` = half of the memory.
-    pub held: Option<u64>,
+    /// The account of all that is promised, buffered or a fixed cost (`remux.memory.max.bytes`); `None` = a quarter of the
+    /// memory, 4 GiB at most.
+    pub max: Option<u64>,
 }
 
 /// One relayed stream, on either side.

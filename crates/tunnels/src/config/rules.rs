@@ -351,7 +351,7 @@ fn preauth(read: &Reader<'_>) -> transport::Limits {
 }
 
 fn memory(read: &Reader<'_>) -> Memory {
-    Memory { growth: read.maybe("remux.growth.process.bytes"), held: read.maybe("remux.memory.max.bytes") }
+    Memory { max: read.maybe("remux.memory.max.bytes") }
 }
 
 fn stream(read: &Reader<'_>) -> StreamLimits {

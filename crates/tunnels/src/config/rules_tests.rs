@@ -62,7 +62,7 @@ fn every_setting_changes_something_where_it_is_used() {
                 "sla.dingtalk.url" => ("https://other.example/robot", &[("sla.dingtalk.token", "t")]),
                 "eagersocks.reply" => ("strict", &[]),
                 "remux.window.start.bytes" | "remux.window.max.bytes" => ("300000", &[]),
-                "remux.growth.process.bytes" | "remux.memory.max.bytes" => ("123456789", &[]),
+                "remux.memory.max.bytes" => ("123456789", &[]),
                 // The plain rule is what it changes.
                 "remux.insecure" => {
                     let plain = [("remux.net", "tcp"), ("server.addr", "192.0.2.1:9")];

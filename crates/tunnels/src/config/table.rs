@@ -295,23 +295,16 @@ pub static TABLE: &[Setting] = &[
         bytes(0, 1 << 40),
         "67108864",
         BOTH,
-        "Growth of all windows of one connection together",
+        "Growth of all windows of one connection together, and at most an eighth of remux.memory.max.bytes",
     )
     .example("67108864"),
     ours(
-        "remux.growth.process.bytes",
-        bytes(0, 1 << 40),
-        "an eighth of the memory, 1 GiB at most",
-        BOTH,
-        "Growth of all windows of the process together",
-    )
-    .example("268435456"),
-    ours(
         "remux.memory.max.bytes",
-        bytes(1 << 20, 1 << 40),
-        "half of the memory",
+        bytes(8 << 20, 1 << 40),
+        "a quarter of the memory, 4 GiB at most",
         BOTH,
-        "Promised and buffered bytes of the process; above it new streams are refused",
+        "What all connections together may hold and promise. From 80 % of it no window grows, from 90 % streams are \
+         refused, from 95 % nothing is accepted, from 98 % the heaviest connection is closed",
     )
     .example("536870912"),
     ours(

@@ -16,6 +16,7 @@ use super::super::schedule::Freed;
 use super::super::stream::{RecvState, Stream};
 use super::super::table::Key;
 use super::super::{Body, SERVER_STREAMS, Session};
+use crate::budget::Stage;
 use crate::config::Role;
 use crate::error::{ConnectionError, StreamError};
 
@@ -171,8 +172,7 @@ impl Session {
                 if rest == 0 && frame_flags & flags::FIN != 0 {
                     self.finish_receiving(now, key);
                 } else if rest == 0 && frame_flags & flags::BLOCKED != 0 {
-                    let pressure = self.ledger.budget().pressure();
-                    self.offer_credit(key, pressure);
+                    self.offer_credit(key);
                 }
             }
             None => input.advance(n),
@@ -246,7 +246,7 @@ impl Session {
             Role::Server => SERVER_STREAMS,
             Role::Client => 0,
         });
-        let room = self.counts.remote < most as usize && self.ledger.budget().has_room();
+        let room = self.counts.remote < most as usize && self.ledger.budget().stage() < Stage::NoOpens;
         if !self.limits.allows_open(now) || !room {
             self.refuse(now, id, Code::REFUSED, true);
             return self.limits.refusal(now);

@@ -181,7 +181,6 @@ impl Session {
         if self.out.credits.is_empty() {
             return true;
         }
-        let pressure = self.ledger.budget().pressure();
         while let Some(&(key, id)) = self.out.credits.front() {
             if batch.fit(HEADER.saturating_add(CREDIT)).is_none() {
                 return false;
@@ -189,12 +188,10 @@ impl Session {
             self.out.credits.pop_front();
             let Some(stream) = self.stream_mut(key, id) else { continue };
             stream.control.credit = false;
-            if stream.recv.state != super::super::stream::RecvState::Open
-                || !stream.recv.credit.is_due(pressure)
-            {
+            if stream.recv.state != super::super::stream::RecvState::Open || !stream.recv.credit.is_due() {
                 continue;
             }
-            let credit = stream.recv.credit.grant(pressure);
+            let credit = stream.recv.credit.grant();
             let mut payload = [0; CREDIT];
             credit.encode(&mut payload.as_mut_slice());
             self.put_frame(batch, Kind::Credit, 0, id, &payload);
