@@ -76,6 +76,7 @@ codes! {
     TLS_NO_PROTOCOL = "TLS-143", "A peer that speaks none of our wires";
     TLS_INCOMPATIBLE = "TLS-144", "A peer with another version of TLS";
     TLS_SERVER_NAME = "TLS-145", "No usable name to look for in the server's certificate";
+    TLS_CROWDED = "TLS-146", "A handshake that was ended so that another one has room";
     TLS_OTHER = "TLS-149", "TLS failed for a rarer reason";
 
     UNREACHABLE = "NET-201", "A server that can't be reached";

@@ -15,6 +15,7 @@
 mod guard;
 mod health;
 mod notes;
+mod quota;
 
 use std::fmt;
 use std::time::Duration;
@@ -25,7 +26,8 @@ pub use notes::{
     Access, accept_failed, access, acl_denied, alert_failed, alert_paused, alert_rejected, auth_failed,
     certificate_expired, certificate_expiring, config_warning, conn_alive, conn_draining, conn_suspect,
     dial_backoff, dial_failed, draining, handshake_failed, limit_reached, listening, log_dropped,
-    log_fallback, reload_failed, reloaded, request_refused, started, stopped, target_failed, task_panicked,
+    log_fallback, peer_misbehaved, reload_failed, reloaded, request_refused, started, stopped, target_failed,
+    task_panicked,
 };
 
 /// The side of the tunnel an event belongs to.

@@ -42,7 +42,7 @@ pub static EVENTS: &[Event] = &[
         "info",
         "rule",
         "destination denied",
-        &["identity?", "target_address", "rule"],
+        &["identity?", "target_address", "rule", "held_back?"],
         "destination policy refused a destination",
     ),
     Event::new(
@@ -203,7 +203,7 @@ pub static EVENTS: &[Event] = &[
         "warn",
         "conn",
         "handshake failed",
-        &["role", "remote", "cause"],
+        &["role", "remote", "cause", "held_back?"],
         "a transport came up, but the peer did not pass or did not finish in time",
     ),
     Event::new(
@@ -211,7 +211,7 @@ pub static EVENTS: &[Event] = &[
         "warn",
         "load",
         "limit reached",
-        &["what", "source", "limit"],
+        &["what", "source", "identity?", "limit", "held_back?"],
         "a limit of ours was reached and something was refused or delayed",
     ),
     Event::new("listening", "info", "main", "listening", &["role", "net", "address"], "a listener is ready"),
@@ -236,6 +236,14 @@ pub static EVENTS: &[Event] = &[
         ..Event::new("note", "any", "any", "", &[], "a sentence without fields; msg is the sentence")
     },
     Event::new(
+        "peer_misbehaved",
+        "warn",
+        "conn",
+        "peer misbehaved, connection closed",
+        &["connection_id", "role", "remote", "identity?", "cause", "held_back?"],
+        "a peer went over a limit or broke the protocol, and its connection was closed for it",
+    ),
+    Event::new(
         "reload_failed",
         "error",
         "main",
@@ -259,7 +267,7 @@ pub static EVENTS: &[Event] = &[
         "info",
         "sock",
         "request refused",
-        &["source", "cause"],
+        &["source", "identity?", "cause", "held_back?"],
         "an application's request could not be used",
     ),
     Event::new(
@@ -415,6 +423,12 @@ pub static FIELDS: &[Field] = &[
         "from the request to the destination's first byte",
     ),
     Field::new("held", Kind::Number, "count", "alerts waiting"),
+    Field::new(
+        "held_back",
+        Kind::Number,
+        "count",
+        "events like this one that were not written since the last: 50 at once are, then two a second",
+    ),
     Field::new("identity", Kind::Text, "name", "what the peer proved: certificate name or user"),
     Field::new(
         "inbound",

@@ -2,14 +2,19 @@
 //!
 //! ```text
 //! accept ──admit──▶ pending ──handle_done(outcome)──▶ Authenticated: the source is forgiven
-//!            │                                        failed: the source is marked, a penalty accrues
-//!            └─ Refusal: close with RST               Gone: nobody was there, nothing is counted
+//!            │         │                              failed: the source is marked, a penalty accrues
+//!            │         └─ next_to_go: no room,        Gone: nobody was there, nothing is counted
+//!            │            and others wait
+//!            └─ Refusal: close with RST
 //! ```
 //!
 //! A source (an IPv4 address, or an IPv6 /64) that never failed meets two bounds only: the process-wide room, where it
 //! waits, and half of that room for itself. Everything finer bites marked sources, whose handshakes failed.
+//!
+//! When the room is full, whoever holds most of it makes room: its oldest handshake, once that had its fair time. So a crowd of
+//! silent connections costs a good client half a second and not its whole dial.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
@@ -26,6 +31,8 @@ pub struct Limits {
     pub rate: u32,
     /// ... and how many at once.
     pub burst: u32,
+    /// A handshake that takes longer than this may be ended for another one when there is no room.
+    pub fair_time: Duration,
     /// Penalty for a certificate or TLS version we refused.
     pub penalty_certificate: Duration,
     /// Penalty for a handshake that was not finished in time.
@@ -52,6 +59,7 @@ impl Default for Limits {
             pending_per_source: 16,
             rate: 20,
             burst: 40,
+            fair_time: Duration::from_millis(500),
             penalty_certificate: Duration::from_secs(5),
             penalty_deadline: Duration::from_secs(10),
             penalty_malformed: Duration::from_secs(15),
@@ -70,11 +78,21 @@ impl Default for Limits {
 pub struct Gate {
     limits: Limits,
     pending: usize,
-    pending_by: HashMap<Source, usize>,
+    /// Tickets that nobody has been asked to give back, oldest first; connections without a source are one source.
+    pending_by: HashMap<Option<Source>, VecDeque<Ticket>>,
     marked: HashMap<Source, Mark>,
     /// Order of the last failures, oldest first.
     order: BTreeMap<u64, Source>,
     next_turn: u64,
+    next_ticket: u64,
+}
+
+/// A pending connection's place in the [`Gate`].
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Ticket {
+    number: u64,
+    source: Option<Source>,
+    since: Instant,
 }
 
 #[derive(Debug)]
@@ -96,6 +114,7 @@ impl Gate {
             marked: HashMap::new(),
             order: BTreeMap::new(),
             next_turn: 0,
+            next_ticket: 0,
         }
     }
 
@@ -119,7 +138,7 @@ impl Gate {
     ///
     /// # Errors
     /// [`Refusal`] says which limit stands against it; nothing is counted then but the token it used.
-    pub fn admit(&mut self, now: Instant, source: Option<Source>, dice: u32) -> Result<(), Refusal> {
+    pub fn admit(&mut self, now: Instant, source: Option<Source>, dice: u32) -> Result<Ticket, Refusal> {
         if !self.has_room() {
             return Err(Refusal::Full);
         }
@@ -127,25 +146,43 @@ impl Gate {
             self.judge(now, source, dice)?;
         }
         self.pending += 1;
-        if let Some(source) = source {
-            *self.pending_by.entry(source).or_default() += 1;
+        let ticket = Ticket { number: self.next_ticket, source, since: now };
+        self.next_ticket += 1;
+        self.pending_by.entry(source).or_default().push_back(ticket);
+        Ok(ticket)
+    }
+
+    /// The pending connection that should go when another one waits for room: the oldest of the source that has most. Ask
+    /// once for each connection that waits; it is not named again.
+    ///
+    /// # Errors
+    /// None has had its fair time yet: ask again then. `None` if every one was named before, and room is on its way.
+    pub fn next_to_go(&mut self, now: Instant) -> Result<Ticket, Option<Instant>> {
+        let oldest = |tickets: &VecDeque<Ticket>| tickets.front().map(|ticket| ticket.number);
+        let heaviest = self.pending_by.iter_mut().filter(|(_, tickets)| !tickets.is_empty());
+        let heaviest =
+            heaviest.max_by_key(|(_, tickets)| (tickets.len(), std::cmp::Reverse(oldest(tickets))));
+        let Some((_, tickets)) = heaviest else { return Err(None) };
+        match tickets.front().map(|ticket| ticket.since + self.limits.fair_time) {
+            Some(due) if due > now => Err(Some(due)),
+            _ => tickets.pop_front().ok_or(None),
         }
-        Ok(())
     }
 
     /// An admitted connection has been authenticated, has failed or is gone.
-    pub fn handle_done(&mut self, now: Instant, source: Option<Source>, outcome: Outcome) {
+    pub fn handle_done(&mut self, now: Instant, ticket: Ticket, outcome: Outcome) {
         self.pending = self.pending.saturating_sub(1);
-        let Some(source) = source else { return };
-        if let Some(count) = self.pending_by.get_mut(&source) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.pending_by.remove(&source);
+        if let Some(tickets) = self.pending_by.get_mut(&ticket.source) {
+            tickets.retain(|other| other.number != ticket.number);
+            if tickets.is_empty() {
+                self.pending_by.remove(&ticket.source);
             }
         }
+        let Some(source) = ticket.source else { return };
         let penalty = match outcome {
             Outcome::Gone => return,
             Outcome::Authenticated => return self.forgive(source),
+            Outcome::MadeRoom => Duration::ZERO,
             Outcome::Abandoned | Outcome::BadCertificate => self.limits.penalty_certificate,
             Outcome::Deadline => self.limits.penalty_deadline,
             Outcome::Malformed => self.limits.penalty_malformed,
@@ -156,7 +193,7 @@ impl Gate {
     }
 
     fn judge(&mut self, now: Instant, source: Source, dice: u32) -> Result<(), Refusal> {
-        let own = self.pending_by.get(&source).copied().unwrap_or(0);
+        let own = self.pending_by.get(&Some(source)).map_or(0, VecDeque::len);
         let limits = &self.limits;
         let Some(mark) = self.marked.get_mut(&source) else {
             return if own < (limits.pending / 2).max(1) { Ok(()) } else { Err(Refusal::Share) };
@@ -270,6 +307,8 @@ pub enum Outcome {
     Deadline,
     /// It went away before it asked for anything, as a port scan or health check does.
     Gone,
+    /// It was ended so that another one has room: its source is marked, and that is all.
+    MadeRoom,
     /// What it sent was not TLS, or not the protocol inside it.
     Malformed,
 }
@@ -311,8 +350,8 @@ mod tests {
     fn clean_source_meets_no_rate_and_no_per_source_limit() {
         let (mut gate, now) = gate();
         for _ in 0..10_000 {
-            gate.admit(now, source(A), 0).expect("clean");
-            gate.handle_done(now, source(A), Outcome::Authenticated);
+            let ticket = gate.admit(now, source(A), 0).expect("clean");
+            gate.handle_done(now, ticket, Outcome::Authenticated);
         }
         for _ in 0..100 {
             gate.admit(now, source(A), 0).expect("clean");
@@ -324,27 +363,57 @@ mod tests {
     #[test]
     fn clean_source_may_hold_half_of_the_room() {
         let (mut gate, now) = gate();
-        for _ in 0..128 {
-            gate.admit(now, source(A), 0).expect("half");
-        }
+        let tickets: Vec<_> = (0..128).map(|_| gate.admit(now, source(A), 0).expect("half")).collect();
         assert_eq!(gate.admit(now, source(A), 0), Err(Refusal::Share));
-        assert_eq!(gate.admit(now, source("198.51.100.8"), 0), Ok(()));
-        gate.handle_done(now, source(A), Outcome::Gone);
-        assert_eq!(gate.admit(now, source(A), 0), Ok(()));
+        assert!(gate.admit(now, source("198.51.100.8"), 0).is_ok());
+        gate.handle_done(now, tickets[5], Outcome::Gone);
+        assert!(gate.admit(now, source(A), 0).is_ok());
     }
 
     #[test]
     fn process_never_has_more_pending_than_its_room() {
         let (mut gate, now) = gate();
+        let mut last = None;
         for host in 0..256_u32 {
-            gate.admit(now, Some(Source::from(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + host)))), 0)
-                .expect("room");
+            let source = Some(Source::from(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + host))));
+            last = Some(gate.admit(now, source, 0).expect("room"));
         }
         assert!(!gate.has_room());
         assert_eq!(gate.admit(now, source(A), u32::MAX), Err(Refusal::Full));
         assert_eq!(gate.admit(now, None, u32::MAX), Err(Refusal::Full), "a Unix socket counts too");
-        gate.handle_done(now, source("10.0.0.1"), Outcome::Authenticated);
-        assert_eq!(gate.admit(now, None, 0), Ok(()));
+        gate.handle_done(now, last.expect("admitted"), Outcome::Authenticated);
+        assert!(gate.admit(now, None, 0).is_ok());
+    }
+
+    #[test]
+    fn source_that_holds_most_of_a_full_room_gives_up_its_oldest_handshakes_after_their_fair_time() {
+        let mut gate = Gate::new(Limits { pending: 10, ..Limits::default() });
+        let start = Instant::now();
+        let first = gate.admit(start, source("10.0.0.1"), 0).expect("room");
+        let crowd: Vec<_> = (0..5).map(|_| gate.admit(start, source(A), 0).expect("room")).collect();
+        let rest: Vec<_> =
+            (2..6).map(|n| gate.admit(start, source(&format!("10.0.0.{n}")), 0).expect("room")).collect();
+        let due = start + Duration::from_millis(500);
+        assert!(!gate.has_room());
+        assert_eq!(gate.next_to_go(start), Err(Some(due)));
+        assert_eq!(gate.next_to_go(due), Ok(crowd[0]));
+        assert!(!gate.has_room(), "it has room only when that one is gone");
+        gate.handle_done(due, crowd[0], Outcome::MadeRoom);
+        assert!(gate.has_room());
+        for ticket in &crowd[1..4] {
+            assert_eq!(gate.next_to_go(due), Ok(*ticket));
+            gate.handle_done(due, *ticket, Outcome::MadeRoom);
+        }
+        assert_eq!(gate.next_to_go(due), Ok(first), "all have one now: the oldest goes");
+        assert_eq!(gate.marked(), 1, "the crowd's source, which meets the finer limits from now on");
+        for _ in 0..5 {
+            gate.next_to_go(due).expect("one more");
+        }
+        assert_eq!(gate.next_to_go(due), Err(None), "each is named once");
+        for ticket in rest {
+            gate.handle_done(due, ticket, Outcome::Gone);
+        }
+        assert_eq!(gate.pending(), 2);
     }
 
     #[test]
@@ -363,10 +432,7 @@ mod tests {
         fail(&mut gate, start, A, Outcome::BadCertificate);
         let mut come = |now| {
             let verdict = gate.admit(now, source(A), u32::MAX);
-            if verdict.is_ok() {
-                gate.handle_done(now, source(A), Outcome::Gone);
-            }
-            verdict
+            verdict.map(|ticket| gate.handle_done(now, ticket, Outcome::Gone))
         };
         for _ in 0..40 {
             assert_eq!(come(start), Ok(()));
@@ -390,14 +456,14 @@ mod tests {
         let mut refused = 0;
         for dice in 0..128 {
             match gate.admit(now, source(A), dice) {
-                Ok(()) => gate.handle_done(now, source(A), Outcome::Gone),
+                Ok(ticket) => gate.handle_done(now, ticket, Outcome::Gone),
                 Err(Refusal::Early) => refused += 1,
                 // The bucket holds 40 and does not fill: time stands still here.
                 Err(other) => assert_eq!(other, Refusal::Rate),
             }
         }
         assert_eq!(refused, 65, "half way to the room, half are refused");
-        assert_eq!(gate.admit(now, source("198.51.100.8"), 0), Ok(()));
+        assert!(gate.admit(now, source("198.51.100.8"), 0).is_ok());
     }
 
     #[test]
@@ -410,26 +476,25 @@ mod tests {
         assert_eq!(gate.admit(now, source(A), u32::MAX), Err(Refusal::Penalty { left }));
         let (mut gate, now) = self::gate();
         fail(&mut gate, now, A, Outcome::Deadline);
-        gate.admit(now, source(A), u32::MAX).expect("ten seconds are not enforced");
-        gate.handle_done(now, source(A), Outcome::Gone);
+        let ticket = gate.admit(now, source(A), u32::MAX).expect("ten seconds are not enforced");
+        gate.handle_done(now, ticket, Outcome::Gone);
         let (mut gate, now) = self::gate();
         fail(&mut gate, now, A, Outcome::Malformed);
         assert!(gate.admit(now, source(A), u32::MAX).is_err());
-        assert_eq!(gate.admit(now + left, source(A), u32::MAX), Ok(()), "it has lapsed");
+        assert!(gate.admit(now + left, source(A), u32::MAX).is_ok(), "it has lapsed");
     }
 
     #[test]
     fn penalty_never_lasts_longer_than_its_cap() {
         let (mut gate, now) = gate();
-        for _ in 0..40 {
-            gate.admit(now, source(A), u32::MAX).expect("all at once");
-        }
-        for _ in 0..100 {
-            gate.handle_done(now, source(A), Outcome::Malformed);
+        let tickets: Vec<_> =
+            (0..41).map(|_| gate.admit(now, source(A), u32::MAX).expect("all at once")).collect();
+        for ticket in tickets {
+            gate.handle_done(now, ticket, Outcome::Malformed);
         }
         let left = Duration::from_secs(600);
         assert_eq!(gate.admit(now, source(A), u32::MAX), Err(Refusal::Penalty { left }));
-        assert_eq!(gate.admit(now + left, source(A), u32::MAX), Ok(()));
+        assert!(gate.admit(now + left, source(A), u32::MAX).is_ok());
     }
 
     #[test]
@@ -440,10 +505,11 @@ mod tests {
             fail(&mut gate, now, host, Outcome::Malformed);
         }
         // The first fails again, so the second is now the oldest.
-        gate.handle_done(now, source("10.0.0.1"), Outcome::Malformed);
+        let first = Ticket { number: u64::MAX, source: source("10.0.0.1"), since: now };
+        gate.handle_done(now, first, Outcome::Malformed);
         fail(&mut gate, now, "10.0.0.4", Outcome::Malformed);
         assert_eq!(gate.marked(), 3);
-        assert_eq!(gate.admit(now, source("10.0.0.2"), u32::MAX), Ok(()));
+        assert!(gate.admit(now, source("10.0.0.2"), u32::MAX).is_ok());
         assert!(gate.admit(now, source("10.0.0.1"), u32::MAX).is_err());
     }
 
@@ -452,8 +518,8 @@ mod tests {
         let (mut gate, now) = gate();
         for host in 0..70_000_u32 {
             let source = Some(Source::from(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + host))));
-            gate.admit(now, source, 0).expect("clean");
-            gate.handle_done(now, source, Outcome::Malformed);
+            let ticket = gate.admit(now, source, 0).expect("clean");
+            gate.handle_done(now, ticket, Outcome::Malformed);
         }
         assert_eq!(gate.marked(), 65_536);
         assert_eq!(gate.order.len(), 65_536);
@@ -464,8 +530,8 @@ mod tests {
     fn success_forgives_and_so_does_time() {
         let (mut gate, now) = gate();
         fail(&mut gate, now, A, Outcome::BadCertificate);
-        gate.admit(now, source(A), u32::MAX).expect("not enforced");
-        gate.handle_done(now, source(A), Outcome::Authenticated);
+        let ticket = gate.admit(now, source(A), u32::MAX).expect("not enforced");
+        gate.handle_done(now, ticket, Outcome::Authenticated);
         assert_eq!(gate.marked(), 0);
         fail(&mut gate, now, A, Outcome::Malformed);
         gate.admit(now + Duration::from_secs(601), source(A), 0).expect("long ago");
@@ -510,7 +576,7 @@ mod tests {
     }
 
     fn fail(gate: &mut Gate, now: Instant, ip: &str, outcome: Outcome) {
-        gate.admit(now, source(ip), u32::MAX).expect("admitted");
-        gate.handle_done(now, source(ip), outcome);
+        let ticket = gate.admit(now, source(ip), u32::MAX).expect("admitted");
+        gate.handle_done(now, ticket, outcome);
     }
 }

@@ -1,12 +1,13 @@
 //! The accepting side: a listener that no slow, broken or hostile peer can stop.
 //!
 //! ```text
-//! accept ── room? ── accept(2) ── Gate: admit ──▶ Incoming ──handshake──▶ Stream
-//!             │          │             └─ refused: RST                └─▶ HandshakeError, counted by the Gate
-//!             │          └─ out of descriptors: pause 10 ms .. 1 s, tell once a minute
-//!             └─ wait until a pending handshake ends
+//! accept(2) ── room? ── Gate: admit ──▶ Incoming ──handshake──▶ Stream
+//!     │          │           └─ refused: RST           └─▶ HandshakeError, counted by the Gate
+//!     │          └─ wait until a pending handshake ends; the oldest of whoever holds most is asked to
+//!     └─ out of descriptors: pause 10 ms .. 1 s, tell once a minute
 //! ```
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -23,9 +24,9 @@ use sla::event::Area;
 use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::limits::{Gate, Limits, Outcome, Refusal, Source};
+use crate::limits::{Gate, Limits, Outcome, Refusal, Source, Ticket};
 use crate::net::{Address, Net};
 use crate::socket::{Socket, SocketOptions};
 use crate::stream::Stream;
@@ -65,7 +66,11 @@ pub struct Acceptor {
     options: ListenOptions,
     door: Option<Arc<Door>>,
     pause: Mutex<Pause>,
+    /// Accepted, and waiting for room: kept here so that a cancelled accept loses nothing.
+    waiting: Mutex<Option<Accepted>>,
 }
+
+type Accepted = (Socket, String, Option<IpAddr>);
 
 #[derive(Debug)]
 enum Listener {
@@ -90,12 +95,12 @@ impl Acceptor {
         };
         let door = options.limits.clone().map(|limits| {
             Arc::new(Door {
-                gate: Mutex::new(Gate::new(limits)),
+                house: Mutex::new(House { gate: Gate::new(limits), bells: HashMap::new() }),
                 room: Notify::new(),
                 refused: Mutex::default(),
             })
         });
-        Ok(Self { listener, options, door, pause: Mutex::new(Pause::default()) })
+        Ok(Self { listener, options, door, pause: Mutex::default(), waiting: Mutex::default() })
     }
 
     /// Where it listens, with the port the system chose.
@@ -117,7 +122,7 @@ impl Acceptor {
     }
 
     /// The next connection that may begin. It never waits for a peer's bytes; while as many handshakes are pending as
-    /// may be, it waits for one to end, and when descriptors run out it pauses.
+    /// may be, it asks one to end and waits for that, and when descriptors run out it pauses.
     ///
     /// Cancel safety: safe; no accepted connection is lost.
     ///
@@ -125,22 +130,26 @@ impl Acceptor {
     /// Only when the listener itself is broken: stop using it.
     pub async fn accept(&self) -> io::Result<Incoming> {
         loop {
-            if let Some(door) = &self.door {
-                door.wait_for_room().await;
+            let is_waiting = self.waiting.lock().is_some();
+            if !is_waiting {
+                match self.accept_socket().await {
+                    Ok(accepted) => *self.waiting.lock() = Some(accepted),
+                    Err(error) => match judge_accept(&error) {
+                        AcceptFailure::Peer => continue,
+                        AcceptFailure::Listener => return Err(error),
+                        AcceptFailure::Resources => {
+                            let delay = self.pause.lock().next(&error);
+                            sleep(delay).await;
+                            continue;
+                        }
+                    },
+                }
             }
-            let (socket, remote, ip) = match self.accept_socket().await {
-                Ok(accepted) => accepted,
-                Err(error) => match judge_accept(&error) {
-                    AcceptFailure::Peer => continue,
-                    AcceptFailure::Listener => return Err(error),
-                    AcceptFailure::Resources => {
-                        let delay = self.pause.lock().next(&error);
-                        sleep(delay).await;
-                        continue;
-                    }
-                },
-            };
             self.pause.lock().reset();
+            if let Some(door) = &self.door {
+                door.make_room().await;
+            }
+            let Some((socket, remote, ip)) = self.waiting.lock().take() else { continue };
             // A socket that died already refuses options; reading it will tell.
             let _ = self.options.socket.apply(&socket);
             let permit = match &self.door {
@@ -158,7 +167,7 @@ impl Acceptor {
         }
     }
 
-    async fn accept_socket(&self) -> io::Result<(Socket, String, Option<IpAddr>)> {
+    async fn accept_socket(&self) -> io::Result<Accepted> {
         match &self.listener {
             Listener::Tcp(listener) => {
                 let (socket, from) = listener.accept().await?;
@@ -201,7 +210,14 @@ impl Incoming {
     /// [`HandshakeError`], whose text names the certificate that was refused and why.
     pub async fn handshake(self, tls: &ServerTls) -> Result<Stream, HandshakeError> {
         let Self { socket, remote, mut permit } = self;
-        let result = tls.accept(socket, &remote).await;
+        let result = match &permit {
+            None => tls.accept(socket, &remote).await,
+            Some(permit) => tokio::select! {
+                biased;
+                result = tls.accept(socket, &remote) => result,
+                () = permit.bell.notified() => Err(tls.crowded_out(&remote)),
+            },
+        };
         if let Some(permit) = &mut permit {
             permit.outcome = match &result {
                 Ok(_) => Outcome::Authenticated,
@@ -225,9 +241,16 @@ impl Incoming {
 /// The gate with what waits before it.
 #[derive(Debug)]
 struct Door {
-    gate: Mutex<Gate>,
+    house: Mutex<House>,
     room: Notify,
     refused: Mutex<Refused>,
+}
+
+#[derive(Debug)]
+struct House {
+    gate: Gate,
+    /// How each pending connection is asked to go.
+    bells: HashMap<Ticket, Arc<Notify>>,
 }
 
 #[derive(Debug, Default)]
@@ -237,20 +260,42 @@ struct Refused {
 }
 
 impl Door {
-    async fn wait_for_room(&self) {
+    /// Waits for room; whoever holds most of a full house is asked to make some.
+    async fn make_room(&self) {
+        let mut asked = None;
         loop {
             // Registered before looking, so that no permit that ends in between is missed.
             let changed = self.room.notified();
-            if self.gate.lock().has_room() {
-                return;
+            let due = {
+                let mut house = self.house.lock();
+                if house.gate.has_room() {
+                    return;
+                }
+                if asked.as_ref().is_none_or(|ticket| !house.bells.contains_key(ticket)) {
+                    let next = house.gate.next_to_go(Instant::now().into_std());
+                    asked = next.ok();
+                    asked
+                        .as_ref()
+                        .and_then(|ticket| house.bells.get(ticket))
+                        .inspect(|bell| bell.notify_one());
+                    next.err().flatten()
+                } else {
+                    None
+                }
+            };
+            match due {
+                Some(due) => drop(timeout_at(due.into(), changed).await),
+                None => changed.await,
             }
-            changed.await;
         }
     }
 
     fn admit(self: &Arc<Self>, source: Option<Source>) -> Result<Permit, Refusal> {
-        self.gate.lock().admit(Instant::now().into_std(), source, rand::random())?;
-        Ok(Permit { door: self.clone(), source, outcome: Outcome::Gone })
+        let mut house = self.house.lock();
+        let ticket = house.gate.admit(Instant::now().into_std(), source, rand::random())?;
+        let bell = Arc::new(Notify::new());
+        house.bells.insert(ticket, bell.clone());
+        Ok(Permit { door: self.clone(), ticket, bell, outcome: Outcome::Gone })
     }
 
     /// One line at once, then at most one every ten seconds with their number: a flood must not become a flood of lines.
@@ -276,13 +321,18 @@ impl Door {
 #[derive(Debug)]
 struct Permit {
     door: Arc<Door>,
-    source: Option<Source>,
+    ticket: Ticket,
+    /// Rings when it should make room for another.
+    bell: Arc<Notify>,
     outcome: Outcome,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.door.gate.lock().handle_done(Instant::now().into_std(), self.source, self.outcome);
+        let mut house = self.door.house.lock();
+        house.bells.remove(&self.ticket);
+        house.gate.handle_done(Instant::now().into_std(), self.ticket, self.outcome);
+        drop(house);
         self.door.room.notify_one();
     }
 }
@@ -568,6 +618,31 @@ mod tests {
         assert!(!early, "one is pending, and that is all there may be");
         drop(first);
         second.await.expect("now there is room");
+    }
+
+    #[tokio::test]
+    async fn silent_handshake_makes_room_in_a_full_house_and_a_cancelled_accept_loses_nobody() {
+        let folder = TempDir::new().expect("folder");
+        let ca = Ca::new("Root");
+        let files = ca.issue(&Leaf::server("a.example")).write(folder.path(), "server", &ca);
+        let tls = ServerTls::load(TlsSettings::new(files, &[])).expect("tls");
+        let limits = Limits { pending: 1, fair_time: Duration::ZERO, ..Limits::default() };
+        let acceptor = listen(ListenOptions { limits: Some(limits), ..ListenOptions::default() }).await;
+        let address = acceptor.local_addr().expect("address");
+        let _silent = TcpStream::connect(address).await.expect("connect");
+        let silent = acceptor.accept().await.expect("accept");
+        let second = TcpStream::connect(address).await.expect("connect");
+        {
+            let mut accept = std::pin::pin!(acceptor.accept());
+            // Until it stands in the house's door.
+            while acceptor.waiting.lock().is_none() {
+                poll_fn(|cx| Poll::Ready(assert!(accept.as_mut().poll(cx).is_pending()))).await;
+                tokio::task::yield_now().await;
+            }
+        }
+        let (ended, accepted) = tokio::join!(silent.handshake(&tls), acceptor.accept());
+        assert!(ended.expect_err("asked to go").to_string().contains("TLS-146"));
+        assert_eq!(accepted.expect("accept").remote_addr(), second.local_addr().ok());
     }
 
     #[tokio::test]

@@ -182,6 +182,7 @@ const UNSEEN: &[(&str, &str)] = &[
     ("TLS-143", "No test brings it about yet."),
     ("TLS-144", "No test brings it about yet."),
     ("TLS-145", "No test brings it about yet."),
+    ("TLS-146", "No test brings it about yet."),
     ("TLS-149", "No test brings it about yet."),
     ("NET-202", "No test brings it about yet."),
     ("NET-203", "No test brings it about yet."),

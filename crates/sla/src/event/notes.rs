@@ -1,7 +1,8 @@
 //! Events that are one line and no more.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::quota::Quota;
 use super::{Role, millis};
 use crate::redact::{Named, Scrubbed};
 use crate::{ConnectionId, Redacted};
@@ -65,14 +66,21 @@ pub fn accept_failed(address: &str, cause: &str) {
     tracing::error!(name: "accept_failed", target: "sla::load", address, cause, "accept failed");
 }
 
-/// Destination policy refused a destination. At info; the name is shown at least as its domain.
+/// Destination policy refused a destination. At info; the name is shown at least as its domain. Bounded: see
+/// `held_back`.
 pub fn acl_denied(identity: Option<&str>, target: &str, rule: &str) {
+    static LINES: Quota = Quota::new(FLOOD_BURST, FLOOD_EVERY);
+    if !tracing::enabled!(target: "sla::rule", tracing::Level::INFO) {
+        return;
+    }
+    let Some(held_back) = LINES.take(Instant::now()) else { return };
     tracing::info!(
         name: "acl_denied",
         target: "sla::rule",
         identity,
         target_address = %Named(target),
         rule = %Scrubbed::named(rule, target),
+        held_back = some(held_back),
         "destination denied"
     );
 }
@@ -180,21 +188,42 @@ pub fn draining(role: Role, connections: u64, limit: Duration) {
     );
 }
 
-/// A transport came up but the peer did not pass, or did not finish in time. At warn.
+/// A transport came up but the peer did not pass, or did not finish in time. At warn. Bounded: see `held_back`.
 pub fn handshake_failed(role: Role, remote: &str, cause: &str) {
+    static LINES: Quota = Quota::new(FLOOD_BURST, FLOOD_EVERY);
+    if !tracing::enabled!(target: "sla::conn", tracing::Level::WARN) {
+        return;
+    }
+    let Some(held_back) = LINES.take(Instant::now()) else { return };
     tracing::warn!(
         name: "handshake_failed",
         target: "sla::conn",
         role = role.as_str(),
         remote,
         cause,
+        held_back = some(held_back),
         "handshake failed"
     );
 }
 
-/// A limit of ours was reached; `what` is the setting's name, `source` who ran into it. At warn.
-pub fn limit_reached(what: &str, source: &str, limit: u64) {
-    tracing::warn!(name: "limit_reached", target: "sla::load", what, source, limit, "limit reached");
+/// A limit of ours was reached; `what` says which, `source` who ran into it: the peer's address, and its identity where it
+/// has one. At warn. Bounded: see `held_back`.
+pub fn limit_reached(what: &str, source: &str, identity: Option<&str>, limit: u64) {
+    static LINES: Quota = Quota::new(FLOOD_BURST, FLOOD_EVERY);
+    if !tracing::enabled!(target: "sla::load", tracing::Level::WARN) {
+        return;
+    }
+    let Some(held_back) = LINES.take(Instant::now()) else { return };
+    tracing::warn!(
+        name: "limit_reached",
+        target: "sla::load",
+        what,
+        source,
+        identity,
+        limit,
+        held_back = some(held_back),
+        "limit reached"
+    );
 }
 
 /// A listener is ready. At info; `net` is `tcp`, `unix`, and what runs on it, such as `tls`.
@@ -219,6 +248,27 @@ pub fn log_fallback(path: &str, cause: &str) {
     tracing::warn!(name: "log_fallback", target: "sla::logs", path, cause, "logging to stderr");
 }
 
+/// A peer went over a limit or broke the protocol, and its connection was closed for it. At warn, once for each such
+/// connection beside its `conn_close`. Bounded: see `held_back`.
+pub fn peer_misbehaved(id: ConnectionId, role: Role, remote: &str, identity: Option<&str>, cause: &str) {
+    static LINES: Quota = Quota::new(FLOOD_BURST, FLOOD_EVERY);
+    if !tracing::enabled!(target: "sla::conn", tracing::Level::WARN) {
+        return;
+    }
+    let Some(held_back) = LINES.take(Instant::now()) else { return };
+    tracing::warn!(
+        name: "peer_misbehaved",
+        target: "sla::conn",
+        connection_id = %id,
+        role = role.as_str(),
+        remote,
+        identity,
+        cause,
+        held_back = some(held_back),
+        "peer misbehaved, connection closed"
+    );
+}
+
 /// A reload failed and what was there stays in force. At error.
 pub fn reload_failed(what: &str, cause: &str) {
     tracing::error!(name: "reload_failed", target: "sla::main", what, cause, "reload failed");
@@ -229,9 +279,22 @@ pub fn reloaded(what: &str) {
     tracing::info!(name: "reloaded", target: "sla::main", what, "reloaded");
 }
 
-/// An application's request could not be used: not SOCKS, not CONNECT, too slow. At info.
-pub fn request_refused(source: &str, cause: &str) {
-    tracing::info!(name: "request_refused", target: "sla::sock", source, cause, "request refused");
+/// An application's request could not be used: not SOCKS, not CONNECT, too slow. At info. Bounded: see `held_back`.
+pub fn request_refused(source: &str, identity: Option<&str>, cause: &str) {
+    static LINES: Quota = Quota::new(FLOOD_BURST, FLOOD_EVERY);
+    if !tracing::enabled!(target: "sla::sock", tracing::Level::INFO) {
+        return;
+    }
+    let Some(held_back) = LINES.take(Instant::now()) else { return };
+    tracing::info!(
+        name: "request_refused",
+        target: "sla::sock",
+        source,
+        identity,
+        cause,
+        held_back = some(held_back),
+        "request refused"
+    );
 }
 
 /// The program is up. At info; the first event of a run.
@@ -266,3 +329,13 @@ pub fn target_failed(target: &str, cause: &str) {
 pub fn task_panicked(task: &str, cause: &str) {
     tracing::error!(name: "task_panicked", target: "sla::main", task, cause, "task panicked");
 }
+
+/// Nothing held back is nothing to say.
+fn some(held_back: u64) -> Option<u64> {
+    (held_back > 0).then_some(held_back)
+}
+
+/// Lines of one kind that strangers may cause at once.
+const FLOOD_BURST: u32 = 50;
+/// After those, one for each of these times.
+const FLOOD_EVERY: Duration = Duration::from_millis(500);

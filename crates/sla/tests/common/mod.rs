@@ -45,6 +45,10 @@ fn connections(word: &dyn Fn(&str) -> String) {
     event::dial_backoff(&word("198.51.100.1:443"), Duration::from_millis(812), 3);
     server.ok();
     event::handshake_failed(Role::Server, &word("203.0.113.9:55555"), &word("no certificate"));
+    let (remote, name, cause) =
+        (word("203.0.113.9:55555"), word("laptop-7"), word("peer went over the limit on pings"));
+    event::peer_misbehaved(id, Role::Server, &remote, Some(&name), &cause);
+    event::peer_misbehaved(id, Role::Server, &remote, None, &cause);
 }
 
 fn streams(word: &dyn Fn(&str) -> String) {
@@ -81,7 +85,8 @@ fn streams(word: &dyn Fn(&str) -> String) {
     event::acl_denied(None, &word("[::1]:22"), &word("loopback"));
     event::auth_failed(&source, Some(&user));
     event::auth_failed(&source, None);
-    event::request_refused(&source, &word("not a SOCKS request"));
+    event::request_refused(&source, None, &word("not a SOCKS request"));
+    event::request_refused(&source, Some(&word("laptop-7")), &word("no target"));
     event::target_failed(&target, &word("connection refused (os error 111)"));
 }
 
@@ -89,7 +94,8 @@ fn program(word: &dyn Fn(&str) -> String) {
     event::started(Role::Client, &word("0.1.0"));
     event::listening(Role::Client, &word("tcp"), &word("127.0.0.1:1080"));
     event::accept_failed(&word("127.0.0.1:1080"), &word("too many open files (os error 24)"));
-    event::limit_reached(&word("server.handshakes.max.cnt"), &word("203.0.113.9:55555"), 64);
+    event::limit_reached(&word("too many handshakes"), &word("203.0.113.9:55555"), None, 64);
+    event::limit_reached(&word("too many streams"), &word("203.0.113.9:55555"), Some(&word("laptop-7")), 64);
     event::config_warning(&word("server.allow opens 0.0.0.0/0 → name the networks you need"));
     event::certificate_expiring(&word("/etc/tunnels/client.crt"), 13);
     event::certificate_expired(&word("/etc/tunnels/client.crt"));

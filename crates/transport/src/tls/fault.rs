@@ -65,6 +65,7 @@ impl HandshakeError {
             Fault::NoCommonProtocol { .. } => code::TLS_NO_PROTOCOL,
             Fault::Incompatible { .. } => code::TLS_INCOMPATIBLE,
             Fault::ServerName { .. } => code::TLS_SERVER_NAME,
+            Fault::CrowdedOut => code::TLS_CROWDED,
             Fault::Other { .. } => code::TLS_OTHER,
         }
     }
@@ -94,6 +95,7 @@ impl HandshakeError {
         match &*self.fault {
             Fault::Deadline { .. } => Outcome::Deadline,
             Fault::NotTls => Outcome::Malformed,
+            Fault::CrowdedOut => Outcome::MadeRoom,
             Fault::Closed { hello: true, .. } => Outcome::Abandoned,
             Fault::Closed { hello: false, .. } => Outcome::Gone,
             _ => Outcome::BadCertificate,
@@ -123,6 +125,11 @@ impl fmt::Display for HandshakeError {
                 };
                 write!(f, " closed the connection in the middle of the TLS handshake ({reason}) → {fix}")
             }
+            Fault::CrowdedOut => write!(
+                f,
+                " made room for others: all places for handshakes were taken, and its source held most → nothing to do \
+                 here if it was a port scan; raise server.preauth.max.cnt if honest clients are told this"
+            ),
             Fault::Deadline { after } => {
                 let fix = match self.side {
                     Role::Client => "check that it speaks TLS, and the path to it",
@@ -265,6 +272,8 @@ pub enum Fault {
         /// What the system said.
         reason: String,
     },
+    /// There was no room for another handshake, and this one was the oldest of the source that held most.
+    CrowdedOut,
     /// The peer was too slow.
     Deadline {
         /// The time it had.
