@@ -69,6 +69,7 @@ EXPECTED = {
 
 class Field(Lab):
     """A place to fight: the server apart, the good client and all attackers here."""
+    made = 0
 
     def __init__(self, namespace=True):
         super().__init__()
@@ -88,7 +89,8 @@ class Field(Lab):
         self.sink = sink.stdout.readline().split()[1]
 
     def _separate(self):
-        name = f"tls{os.getpid() % 10000}"
+        Field.made += 1
+        name = f"tls{os.getpid() % 10000}x{Field.made % 1000}"
         etc = pathlib.Path("/etc/netns") / name
         etc.mkdir(parents=True, exist_ok=True)
         (etc / "hosts").write_text("127.0.0.1 localhost\n::1 localhost ip6-localhost\n" +

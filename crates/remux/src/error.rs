@@ -274,6 +274,22 @@ impl ConnectionError {
         }
     }
 
+    /// Whether the peer did something no honest one does, by intent or by a fault of its own.
+    pub const fn is_misconduct(&self) -> bool {
+        matches!(
+            self,
+            Self::Calm { .. }
+                | Self::NoSettings { .. }
+                | Self::Protocol { .. }
+                | Self::UnknownCritical { .. }
+        )
+    }
+
+    /// Whether this side cut the connection for what its peer did or left undone.
+    pub const fn is_cut(&self) -> bool {
+        self.is_misconduct() || matches!(self, Self::Memory { .. } | Self::Stalled { .. })
+    }
+
     /// Whether this is an end nobody has to look into: idle, drained, closed.
     pub const fn is_orderly(&self) -> bool {
         matches!(

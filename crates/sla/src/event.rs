@@ -24,9 +24,9 @@ pub use guard::{Conn, ConnEnd, ConnFacts, Open, Sess, Sock, open_counts};
 pub use health::Health;
 pub use notes::{
     Access, accept_failed, access, acl_denied, alert_failed, alert_paused, alert_rejected, auth_failed,
-    certificate_expired, certificate_expiring, config_warning, conn_alive, conn_draining, conn_suspect,
-    dial_backoff, dial_failed, draining, handshake_failed, limit_reached, listening, log_dropped,
-    log_fallback, peer_misbehaved, reload_failed, reloaded, request_refused, started, stopped, target_failed,
+    certificate_expired, certificate_expiring, config_warning, conn_alive, conn_cut, conn_draining,
+    conn_suspect, dial_backoff, dial_failed, draining, handshake_failed, limit_reached, listening,
+    log_dropped, log_fallback, reload_failed, reloaded, request_refused, started, stopped, target_failed,
     task_panicked,
 };
 

@@ -128,6 +128,14 @@ pub static EVENTS: &[Event] = &[
         )
     },
     Event::new(
+        "conn_cut",
+        "warn",
+        "conn",
+        "connection cut",
+        &["connection_id", "role", "remote", "identity?", "cause", "held_back?"],
+        "a connection was closed for what its peer did: over a limit, against the protocol, no byte taken, most memory held",
+    ),
+    Event::new(
         "conn_draining",
         "debug",
         "conn",
@@ -235,14 +243,6 @@ pub static EVENTS: &[Event] = &[
         form: Form::Message,
         ..Event::new("note", "any", "any", "", &[], "a sentence without fields; msg is the sentence")
     },
-    Event::new(
-        "peer_misbehaved",
-        "warn",
-        "conn",
-        "peer misbehaved, connection closed",
-        &["connection_id", "role", "remote", "identity?", "cause", "held_back?"],
-        "a peer went over a limit or broke the protocol, and its connection was closed for it",
-    ),
     Event::new(
         "reload_failed",
         "error",

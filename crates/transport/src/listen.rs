@@ -215,7 +215,7 @@ impl Incoming {
             Some(permit) => tokio::select! {
                 biased;
                 result = tls.accept(socket, &remote) => result,
-                () = permit.bell.notified() => Err(tls.crowded_out(&remote)),
+                () = permit.bell.notified() => Err(HandshakeError::crowded_out(&remote)),
             },
         };
         if let Some(permit) = &mut permit {

@@ -271,7 +271,7 @@ fn refused(peer: &str, error: &HandshakeError) {
         HandshakeError::Refused(refusal) if refusal.wrong_password => {
             event::auth_failed(peer, refusal.user.as_deref());
         }
-        error => event::request_refused(peer, &error.to_string()),
+        error => event::request_refused(peer, None, &error.to_string()),
     }
 }
 

@@ -44,6 +44,7 @@ mod log;
 mod memory;
 mod mux;
 mod outbound;
+mod penalty;
 pub mod pki;
 mod registry;
 mod relay;

@@ -54,6 +54,16 @@ pub(crate) enum Full {
     Streams(usize),
 }
 
+impl Full {
+    /// The limit itself.
+    pub(crate) const fn limit(self) -> usize {
+        match self {
+            Self::Connections(limit) | Self::IdentityConnections(limit) => limit,
+            Self::IdentityStreams(limit) | Self::Streams(limit) => limit,
+        }
+    }
+}
+
 impl Registry {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {

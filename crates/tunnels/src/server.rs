@@ -24,6 +24,7 @@ use transport::{Incoming, ListenOptions, ServerTls, TlsFiles, TlsSettings};
 use crate::carrier::Alone;
 use crate::destination::Destinations;
 use crate::listen::Door;
+use crate::penalty::Penalties;
 use crate::registry::{self, Held, Registry};
 use crate::relay::{Broken, Endpoint, Muxed, Plain, Quiet, Report, relay};
 use crate::shutdown::{Phase, Shutdown};
@@ -48,6 +49,7 @@ struct Inner {
     tls: Option<ServerTls>,
     destinations: Destinations,
     registry: Arc<Registry>,
+    penalties: Penalties,
     /// Our own listening addresses, never a destination.
     own: Vec<SocketAddr>,
     listener: Listener,
@@ -81,7 +83,18 @@ impl Server {
         let listener =
             Listener::with_budget(config.remux.clone(), Arc::new(crate::memory::budget(&config.memory)));
         let destinations = Destinations::new(&config, acl(&config, &own));
-        Ok(Self { door, inner: Arc::new(Inner { tls, destinations, registry, own, listener, config }) })
+        Ok(Self {
+            door,
+            inner: Arc::new(Inner {
+                tls,
+                destinations,
+                registry,
+                penalties: Penalties::default(),
+                own,
+                listener,
+                config,
+            }),
+        })
     }
 
     /// Where clients connect, with the real port where 0 was asked for.
@@ -205,7 +218,7 @@ fn share(whole: usize, percent: u8) -> usize {
 
 /// One accepted transport: authenticated first, then a connection of streams or one eager request.
 async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming, shutdown: &Shutdown) {
-    let remote = incoming.remote().to_owned();
+    let (remote, from) = (incoming.remote().to_owned(), incoming.remote_addr().map(|address| address.ip()));
     let stream = match &inner.tls {
         Some(tls) => match incoming.handshake(tls).await {
             Ok(stream) => stream,
@@ -215,17 +228,24 @@ async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming, shutdown: &Shu
     };
     let facts = carrier::facts(&stream);
     let name = facts.identity.as_deref().unwrap_or(ANYONE);
+    let identity = facts.identity.as_deref();
+    if let Some(left) = inner.penalties.running(std::time::Instant::now(), name, from) {
+        let what = "its connections keep being cut for what it does; it may come again when as many seconds have passed";
+        return event::limit_reached(what, &remote, identity, left.as_secs());
+    }
     let held = match inner.registry.connection(name) {
         Ok(held) => held,
-        Err(full) => {
-            return event::limit_reached(&full.to_string(), &remote, inner.config.remux.conn_max as u64);
-        }
+        Err(full) => return event::limit_reached(&full.to_string(), &remote, identity, full.limit() as u64),
     };
     match inner.config.carrier {
         config::Carrier::Remux(wire) => {
             let wire = carrier::wire(wire, &stream);
             let connection = inner.listener.serve(carrier::accepted(stream, wire));
-            connection.closed().await;
+            let cause = connection.closed().await;
+            // Without a certificate all peers are one, and would be punished for one of them.
+            if cause.is_misconduct() && identity.is_some() {
+                inner.penalties.add(std::time::Instant::now(), name, from);
+            }
         }
         config::Carrier::Eager => serve_eager(inner, stream, name, shutdown).await,
     }
@@ -241,8 +261,8 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, name: &str, s
     let asked = eagersocks::accept_eager(&mut stream, inner.config.handshake_timeout).await;
     let (target, early) = match (armed, asked) {
         (Ok(()), Ok(asked)) => asked,
-        (Err(error), _) => return event::request_refused(&remote, &error.to_string()),
-        (_, Err(error)) => return event::request_refused(&remote, &error.to_string()),
+        (Err(error), _) => return event::request_refused(&remote, Some(name), &error.to_string()),
+        (_, Err(error)) => return event::request_refused(&remote, Some(name), &error.to_string()),
     };
     let alone = Alone::open(Role::Server, &stream);
     let story = Story {
@@ -254,7 +274,7 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, name: &str, s
         stream: None,
     };
     let near = Plain::new(stream, "client");
-    let (sock, report) = match place(inner, name) {
+    let (sock, report) = match place(inner, name, &story.source) {
         Err(full) => (None, Report::of(Broken::new("refused", Code::LIMIT, full.to_string()))),
         Ok(held) => match inner.destinations.dial(name, &held.identity.dials, &target).await {
             Err(broken) => (None, Report::of(broken)),
@@ -324,7 +344,8 @@ async fn dial_for(
     if command != Command::Connect {
         return Err(Broken::new("refused", Code::COMMAND_UNKNOWN, "only connect is served here"));
     }
-    let held = place(inner, name).map_err(|full| Broken::new("refused", Code::LIMIT, full.to_string()))?;
+    let held = place(inner, name, &stream.peer().remote)
+        .map_err(|full| Broken::new("refused", Code::LIMIT, full.to_string()))?;
     let began = Instant::now();
     let socket = tokio::select! {
         biased;
@@ -334,9 +355,9 @@ async fn dial_for(
     Ok((held, socket, began.elapsed()))
 }
 
-fn place(inner: &Inner, name: &str) -> Result<Held, registry::Full> {
+fn place(inner: &Inner, name: &str, source: &str) -> Result<Held, registry::Full> {
     inner.registry.stream(name).inspect_err(|full| {
-        event::limit_reached(&full.to_string(), name, inner.config.streams_max as u64);
+        event::limit_reached(&full.to_string(), source, Some(name), full.limit() as u64);
     })
 }
 

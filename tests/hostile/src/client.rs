@@ -32,7 +32,6 @@ pub(crate) async fn strike(name: &str, ground: &Ground, lane: usize) -> String {
     peer.end(result).await
 }
 
-#[expect(clippy::too_many_lines, reason = "one attack after the other, a few lines each")]
 async fn act(name: &str, ground: &Ground, peer: &mut Peer<'_>, lane: usize) -> io::Result<()> {
     let mut dice = ground.dice(lane);
     match name {

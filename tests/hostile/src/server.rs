@@ -94,7 +94,6 @@ async fn meet(turn: &str, mut tcp: TcpStream, acceptor: &TlsAcceptor, ground: &G
     }
 }
 
-#[expect(clippy::too_many_lines, reason = "one turn after the other, a few lines each")]
 async fn act(turn: &str, ground: &Ground, peer: &mut Peer<'_>) -> io::Result<()> {
     if turn == "mute" {
         return peer.idle().await;

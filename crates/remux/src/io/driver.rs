@@ -51,13 +51,14 @@ pub(crate) fn start(
     let Connected { records, wire, probe, facts } = connected;
     let start = now();
     let session = Session::new(role, wire, config, budget, start);
+    let role = match role {
+        Role::Client => event::Role::Client,
+        Role::Server => event::Role::Server,
+    };
     let conn = event::Conn::open(
         id,
         &event::ConnFacts {
-            role: match role {
-                Role::Client => event::Role::Client,
-                Role::Server => event::Role::Server,
-            },
+            role,
             wire: wire.name(),
             transport: &facts.transport,
             local: &facts.local,
@@ -71,6 +72,7 @@ pub(crate) fn start(
         observer,
         records,
         probe,
+        role,
         conn: Some(conn),
         start,
         batch: Batch::new(),
@@ -98,6 +100,7 @@ struct Driver {
     observer: Arc<dyn Observer>,
     records: Box<dyn Records>,
     probe: Option<Box<dyn Probe>>,
+    role: event::Role,
     conn: Option<event::Conn>,
     start: Instant,
     /// Bytes bound for the wire; nothing is added until it is gone.
@@ -603,8 +606,13 @@ impl Driver {
     fn log_end(&mut self, cause: &ConnectionError) {
         let Some(conn) = self.conn.take() else { return };
         let stats = self.shared.lock().session.stats();
+        let text = cause.to_string();
+        if cause.is_cut() {
+            let facts = &self.shared.facts;
+            event::conn_cut(self.shared.id, self.role, &facts.remote, facts.identity.as_deref(), &text);
+        }
         conn.close(
-            &cause.to_string(),
+            &text,
             &event::ConnEnd {
                 streams: stats.opened.saturating_add(stats.accepted),
                 bytes_in: self.bytes_in,

@@ -137,6 +137,27 @@ pub fn conn_alive(id: ConnectionId) {
     tracing::info!(name: "conn_alive", target: "sla::conn", connection_id = %id, "connection answers again");
 }
 
+/// A connection was closed for what its peer did: it went over a limit, broke the protocol, took no bytes, or held the most
+/// memory when there was none left. At warn, once for each such connection beside its `conn_close`. Bounded: see `held_back`.
+pub fn conn_cut(id: ConnectionId, role: Role, remote: &str, identity: Option<&str>, cause: &str) {
+    static LINES: Quota = Quota::new(FLOOD_BURST, FLOOD_EVERY);
+    if !tracing::enabled!(target: "sla::conn", tracing::Level::WARN) {
+        return;
+    }
+    let Some(held_back) = LINES.take(Instant::now()) else { return };
+    tracing::warn!(
+        name: "conn_cut",
+        target: "sla::conn",
+        connection_id = %id,
+        role = role.as_str(),
+        remote,
+        identity,
+        cause,
+        held_back = some(held_back),
+        "connection cut"
+    );
+}
+
 /// A connection takes no new stream and ends when its last one does. At debug.
 pub fn conn_draining(id: ConnectionId, cause: &str) {
     tracing::debug!(
@@ -246,27 +267,6 @@ pub fn log_dropped(lines: u64) {
 /// The log file can't be used by this process. At warn.
 pub fn log_fallback(path: &str, cause: &str) {
     tracing::warn!(name: "log_fallback", target: "sla::logs", path, cause, "logging to stderr");
-}
-
-/// A peer went over a limit or broke the protocol, and its connection was closed for it. At warn, once for each such
-/// connection beside its `conn_close`. Bounded: see `held_back`.
-pub fn peer_misbehaved(id: ConnectionId, role: Role, remote: &str, identity: Option<&str>, cause: &str) {
-    static LINES: Quota = Quota::new(FLOOD_BURST, FLOOD_EVERY);
-    if !tracing::enabled!(target: "sla::conn", tracing::Level::WARN) {
-        return;
-    }
-    let Some(held_back) = LINES.take(Instant::now()) else { return };
-    tracing::warn!(
-        name: "peer_misbehaved",
-        target: "sla::conn",
-        connection_id = %id,
-        role = role.as_str(),
-        remote,
-        identity,
-        cause,
-        held_back = some(held_back),
-        "peer misbehaved, connection closed"
-    );
 }
 
 /// A reload failed and what was there stays in force. At error.

@@ -47,8 +47,8 @@ fn connections(word: &dyn Fn(&str) -> String) {
     event::handshake_failed(Role::Server, &word("203.0.113.9:55555"), &word("no certificate"));
     let (remote, name, cause) =
         (word("203.0.113.9:55555"), word("laptop-7"), word("peer went over the limit on pings"));
-    event::peer_misbehaved(id, Role::Server, &remote, Some(&name), &cause);
-    event::peer_misbehaved(id, Role::Server, &remote, None, &cause);
+    event::conn_cut(id, Role::Server, &remote, Some(&name), &cause);
+    event::conn_cut(id, Role::Server, &remote, None, &cause);
 }
 
 fn streams(word: &dyn Fn(&str) -> String) {

@@ -35,6 +35,11 @@ impl HandshakeError {
         Self { side, peer: peer.to_owned(), fault: Box::new(fault) }
     }
 
+    /// A client's handshake was ended so that another one has room.
+    pub(crate) fn crowded_out(peer: &str) -> Self {
+        Self::new(Role::Server, peer, Fault::CrowdedOut)
+    }
+
     /// What went wrong.
     pub fn fault(&self) -> &Fault {
         &self.fault

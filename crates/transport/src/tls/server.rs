@@ -150,11 +150,6 @@ impl State {
             .with_admission(self.settings.admission.clone())
     }
 
-    /// Why a handshake was ended from outside so that another one has room.
-    pub(crate) fn crowded_out(&self, peer: &str) -> HandshakeError {
-        HandshakeError::new(Role::Server, peer, Fault::CrowdedOut)
-    }
-
     fn config(&self, judge: &Arc<Judge<dyn ClientCertVerifier>>) -> Result<ServerConfig, rustls::Error> {
         let clock = Arc::new(self.settings.clock.clone());
         let mut config = ServerConfig::builder_with_details(self.provider.clone(), clock)
