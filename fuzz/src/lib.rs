@@ -1,48 +1,81 @@
-//! What every codec must hold, whatever bytes it is given.
+//! What must hold for any bytes a stranger sends: one body a parser or machine.
+//!
+//! The same bodies run in three places: under libFuzzer (`scripts/fuzz`), over the committed corpora and every input
+//! that was ever found (`cargo test`, `tests/corpora.rs`), and one by one with a backtrace (`replay TARGET FILE`).
+//! A body panics where a promise is broken; it reads no clock, and draws every decision from its input.
 
-use std::fmt::Debug;
+mod classic;
+mod codec;
+mod connect;
+mod draw;
+mod eager;
+mod frames;
+mod handshake;
+mod pair;
+mod remux2;
+mod session;
+mod socks;
+mod tls;
 
-use framing::{Decode, DecodeError, Encode};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
-/// A value read from the front of `input` is written and read the same, and the verdict is the one that any shorter
-/// input gave, if it gave one. `cut` chooses the shorter input.
-pub fn front<T: Decode + Encode + Debug + PartialEq>(input: &[u8], cut: usize) {
-    let verdict = T::decode(input);
-    stands(input, cut, &verdict, T::decode);
-    if let Ok(Some((value, _))) = &verdict {
-        let again = value.to_vec();
-        match T::decode(&again) {
-            Ok(Some((read, used))) => assert_eq!((&read, used), (value, again.len())),
-            other => panic!("{value:?} is written as {again:?} and read as {other:?}"),
-        }
-    }
+pub use classic::run as classic;
+pub use connect::run as connect;
+pub use eager::run as eager;
+pub use frames::run as frames;
+pub use handshake::run as handshake;
+pub use pair::{run as pair, run_mutant as mutant};
+pub use remux2::run as remux2;
+pub use session::run as session;
+pub use socks::run as socks;
+pub use tls::run as tls;
+
+/// A body with its name, which is also that of its corpus.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// As in `targets/NAME.rs` and `corpus/NAME`.
+    pub name: &'static str,
+    /// Judges one input; panics where a promise is broken.
+    pub judge: fn(&[u8]),
 }
 
-/// The verdict on `input` is the one that a shorter input gave, if it gave one.
-pub fn stands<T: Debug + PartialEq, E: Debug + PartialEq>(
-    input: &[u8],
-    cut: usize,
-    verdict: &Result<Option<(T, usize)>, E>,
-    decode: impl Fn(&[u8]) -> Result<Option<(T, usize)>, E>,
-) {
-    if let Ok(Some((_, used))) = verdict {
-        assert!(*used <= input.len());
-        // The first `used` bytes are the value, no fewer.
-        assert_eq!(&decode(&input[..*used]), verdict);
-        assert_eq!(decode(&input[..used.saturating_sub(1)]), Ok(None));
-    }
-    match decode(&input[..cut.min(input.len())]) {
-        Ok(None) => {}
-        early => assert_eq!(&early, verdict),
-    }
+/// All there are.
+pub const TARGETS: [Target; 11] = [
+    Target { name: "classic", judge: classic },
+    Target { name: "connect", judge: connect },
+    Target { name: "eager", judge: eager },
+    Target { name: "frames", judge: frames },
+    Target { name: "handshake", judge: handshake },
+    Target { name: "mutant", judge: mutant },
+    Target { name: "pair", judge: pair },
+    Target { name: "remux2", judge: remux2 },
+    Target { name: "session", judge: session },
+    Target { name: "socks", judge: socks },
+    Target { name: "tls", judge: tls },
+];
+
+/// The target of that name.
+pub fn target(name: &str) -> Option<Target> {
+    TARGETS.into_iter().find(|target| target.name == name)
 }
 
-/// A value read from a whole payload is written and read the same.
-pub fn payload<T: Encode + Debug + PartialEq>(
-    payload: &[u8],
-    decode: impl Fn(&[u8]) -> Result<T, DecodeError>,
-) {
-    if let Ok(value) = decode(payload) {
-        assert_eq!(decode(&value.to_vec()), Ok(value));
+/// The inputs at `path`: the file itself, or each file of a folder in the order of their names.
+///
+/// # Errors
+/// A file or folder can't be read.
+pub fn inputs(path: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
+    let mut paths = vec![path.to_owned()];
+    if path.is_dir() {
+        paths = fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
+        paths.sort();
     }
+    paths.into_iter().map(|path| fs::read(&path).map(|bytes| (path, bytes))).collect()
+}
+
+/// The folders with a target's committed inputs: the fuzzer's corpus, and what it found.
+pub fn folders(target: Target) -> [PathBuf; 2] {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    ["corpus", "found"].map(|kind| root.join(kind).join(target.name))
 }

@@ -1,25 +1,6 @@
-//! A connection of the classic wire: frames one after another, each session beginning with an eager request.
+//! The classic wire's frames and eager requests (T01).
+// covers: crates/framing/src/classic.rs crates/framing/src/eager.rs
 
 #![no_main]
 
-use std::collections::HashSet;
-
-use framing::{Decode, classic, eager};
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|input: &[u8]| {
-    let mut rest = input;
-    let mut seen = HashSet::new();
-    while let Some((front, behind)) = rest.split_first_chunk() {
-        let header = classic::Header::from_bytes(*front);
-        assert_eq!(header.to_bytes(), *front);
-        assert_eq!(header.is_end(), header == classic::Header::end(header.session));
-        let Some((data, behind)) = behind.split_at_checked(header.length.into()) else { return };
-        if seen.insert(header.session)
-            && let Ok(Some((_, used))) = eager::Request::decode(data)
-        {
-            assert!(used <= eager::MAX_LEN);
-        }
-        rest = behind;
-    }
-});
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::classic(input));

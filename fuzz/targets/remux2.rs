@@ -1,55 +1,6 @@
-//! A connection of the remux2 wire: frames one after another, each payload read as its header says.
+//! The remux2 wire's frames and payloads (T01).
+// covers: crates/framing/src/remux2.rs crates/framing/src/remux2
 
 #![no_main]
 
-use framing::remux2::{
-    Credit, GoAway, HEADER, Header, Kind, Open, Opened, Ping, Priority, Rst, Setting, TypeByte,
-};
-use framing::{Encode, Host, Target};
-use libfuzzer_sys::fuzz_target;
-
-/// An OPEN to an IPv6 address: command, priority, length, address type, address, port.
-const V6_OPEN: usize = 4 + 1 + 16 + 2;
-
-fuzz_target!(|input: &[u8]| {
-    let mut rest = input;
-    while let Some((front, behind)) = rest.split_first_chunk::<HEADER>() {
-        let header = Header::from_bytes(*front);
-        assert_eq!(header.to_bytes(), *front);
-        // A length beyond the end is cut: payloads cut short are worth reading, too.
-        let (payload, behind) = behind.split_at(usize::from(header.length).min(behind.len()));
-        if let TypeByte::Known(kind) = header.type_byte() {
-            assert_eq!(kind as u8, header.kind);
-            read(kind, payload);
-        }
-        rest = behind;
-    }
-});
-
-fn read(kind: Kind, payload: &[u8]) {
-    match kind {
-        Kind::Open => match Open::decode_payload(payload) {
-            Ok((open, data_at)) => {
-                assert!(data_at <= payload.len());
-                let again = open.to_vec();
-                // An IPv6 address that was spelled as a name is shorter in letters than in bytes.
-                let spelled = matches!(&open.target, Some(Target { host: Host::V6(_), .. }));
-                assert!(again.len() <= data_at || spelled && again.len() == V6_OPEN);
-                assert_eq!(Open::decode_payload(&again), Ok((open, again.len())));
-            }
-            Err(error) => assert_ne!(error.code().socks5_reply(), 0),
-        },
-        Kind::Opened => fuzz::payload(payload, Opened::decode_payload),
-        Kind::Credit => fuzz::payload(payload, Credit::decode_payload),
-        Kind::Rst => fuzz::payload(payload, Rst::decode_payload),
-        Kind::Ping => fuzz::payload(payload, Ping::decode_payload),
-        Kind::GoAway => fuzz::payload(payload, GoAway::decode_payload),
-        Kind::Settings => {
-            if let Ok(settings) = Setting::decode_all(payload) {
-                assert!(settings.flat_map(|setting| setting.to_vec()).eq(payload.iter().copied()));
-            }
-        }
-        Kind::Priority => fuzz::payload(payload, Priority::decode_payload),
-        Kind::Data | Kind::Dgram | Kind::Pad => {}
-    }
-}
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::remux2(input));

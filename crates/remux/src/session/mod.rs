@@ -169,15 +169,12 @@ impl Session {
         let before = input.len();
         let result = match self.wire {
             Wire::Remux2 => self.receive_remux2(now, input),
-            Wire::Classic => self.receive_classic(now, input).map(|()| true),
+            Wire::Classic => {
+                self.prove();
+                self.receive_classic(now, input).map(|()| true)
+            }
         };
         self.stats.bytes_in = self.stats.bytes_in.saturating_add(before.saturating_sub(input.len()) as u64);
-        // A server of another kind may answer with an alert or a page: only what this wire begins with proves the peer.
-        let proven = self.wire == Wire::Classic || self.peer.settings;
-        if proven && !self.peer.first_byte {
-            self.peer.first_byte = true;
-            self.events.push_back(Event::FirstByte);
-        }
         let busy = match result {
             Ok(busy) => busy,
             Err(cause) => {
@@ -333,6 +330,14 @@ impl Session {
     /// [`Budget`] beside its fixed cost.
     pub const fn charged(&self) -> (u64, u64) {
         (self.ledger.held(), self.ledger.growth())
+    }
+
+    /// The peer speaks this wire. A server of another kind may answer with an alert or a page: only what the wire begins
+    /// with proves it.
+    fn prove(&mut self) {
+        if !std::mem::replace(&mut self.peer.first_byte, true) {
+            self.events.push_back(Event::FirstByte);
+        }
     }
 
     fn round_trip(&self) -> Duration {

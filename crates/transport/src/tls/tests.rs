@@ -1,5 +1,7 @@
 //! Two ends in memory, with each fault a certificate can have: both sides must say the right thing.
 
+mod torn;
+
 use std::io;
 use std::sync::Arc;
 

@@ -400,6 +400,7 @@ impl Session {
             }
         }
         self.peer.settings = true;
+        self.prove();
         if window > self.peer.initial_window {
             self.raise_windows(window);
         }

@@ -1,0 +1,7 @@
+//! Two sessions, and the bytes between them torn, changed and spliced (T03).
+// covers: crates/remux/src/session/wire_remux2/receive.rs crates/remux/src/session/wire_classic.rs
+// max_len: 2048
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::mutant(input));

@@ -1,0 +1,7 @@
+//! Two sessions and their applications (T02).
+// covers: crates/remux/src/session
+// max_len: 2048
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::pair(input));

@@ -1,0 +1,7 @@
+//! TLS accept as our server does it, and hellos nobody sends (T09).
+// covers: crates/transport/src/tls/server.rs crates/transport/src/tls/ahead.rs
+// max_len: 4096
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| fuzz::tls(input));
