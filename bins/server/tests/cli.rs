@@ -155,7 +155,7 @@ fn insecure_transport_is_good_with_a_warning() {
     let (exit, out, err) =
         run(folder.path(), &with(&["-server.addr", ":443", "-remux.net", "tcp", "-remux.insecure"]));
     assert_eq!((exit, err.as_str()), (0, ""));
-    assert!(out.ends_with("warning: remux.insecure: without TLS everybody on the path to [::]:443 could read, change and use the tunnel\n"), "{out}");
+    assert!(out.contains("\nwarning: CFG-311 remux.insecure: without TLS everybody on the path to [::]:443 could read, change and use the tunnel → "), "{out}");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use framing::remux2::Code;
+use sla::code;
 
 use crate::session::Open;
 
@@ -220,7 +221,7 @@ pub enum ConnectionError {
     #[error("idle")]
     Idle,
     /// The transport failed.
-    #[error("transport failed: {text}")]
+    #[error("{}{text}", if sla::code::split(text).is_some() { "" } else { "transport failed: " })]
     Io {
         /// What kind of failure.
         kind: io::ErrorKind,
@@ -302,12 +303,43 @@ impl ConnectionError {
     }
 }
 
+impl ConnectionError {
+    /// What it means for a connection that was dialled and ended before the server had proven to speak our wire, with
+    /// what to do.
+    pub(crate) fn early(&self) -> String {
+        match self {
+            // The transport knew more, and said it with its own code.
+            Self::Io { text, .. } if sla::code::split(text).is_some() => text.to_string(),
+            Self::Closed => format!(
+                "{} the server closed the connection before it said a word → check that remux.net, eagersocks.net and \
+                 remux.wire are the same on both sides, then read the server's log",
+                code::LINK_CLOSED
+            ),
+            Self::NoSettings { limit } => format!(
+                "{} the server did not greet us within {} → check that remux.net and remux.wire are the same on both \
+                 sides, and that a TunneLS server listens there",
+                code::LINK_SILENT,
+                Seconds(*limit)
+            ),
+            Self::Protocol { .. } | Self::UnknownCritical { .. } => format!(
+                "{} what the server said is not our wire ({self}) → check that remux.net and remux.wire are the same \
+                 on both sides, then the versions of both programs",
+                code::LINK_PROTOCOL
+            ),
+            _ => format!(
+                "{} the connection did not live: {self} → if it stays so, check the path to the server and its log",
+                code::LINK_LOST
+            ),
+        }
+    }
+}
+
 impl From<io::Error> for ConnectionError {
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             return Self::Closed;
         }
-        Self::Io { kind: error.kind(), text: error.to_string().into() }
+        Self::Io { kind: error.kind(), text: sla::plain(&error).into() }
     }
 }
 

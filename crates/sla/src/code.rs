@@ -48,7 +48,7 @@ codes! {
     TLS_SERVER_USE = "TLS-104", "The server's certificate is not for a server";
     TLS_SERVER_BAD = "TLS-105", "The server's certificate can't be accepted for a rarer reason";
     TLS_SERVER_REVOKED = "TLS-106", "The server's certificate is on a revocation list";
-    TLS_OWN_EXPIRED = "TLS-110", "Our own certificate has expired";
+    TLS_OWN_EXPIRED = "TLS-110", "Our own certificate has expired, or soon will";
     TLS_NOT_YET = "TLS-111", "A certificate is not valid yet: a clock is wrong";
     TLS_OWN_USE = "TLS-112", "Our own certificate is not for this program";
     TLS_KEY_MISMATCH = "TLS-113", "The key is not that of the certificate";
@@ -84,19 +84,63 @@ codes! {
     NO_ADDRESS = "NET-203", "A server's name without an address of the net that is set";
     NO_SERVER = "NET-204", "No server is named";
     TOO_SLOW = "NET-205", "A server of several that took longer than its share of the time";
+    DIAL_LATE = "NET-206", "A dial that came to nothing within its time";
     BIND = "NET-210", "An address that can't be listened on";
 
     KEY_MODE = "SEC-330", "A key that others on this machine can read";
     SECRET_MODE = "SEC-331", "A secret that others on this machine can read";
+    SECRET_ARGUMENT = "SEC-332", "A secret among a program's arguments";
+
+    DENIED = "ACL-401", "A destination that the server's rules deny";
+
+    TARGET_NAME = "DST-411", "A destination's name that does not exist";
+    TARGET_REFUSED = "DST-412", "A destination that refuses connections";
+    TARGET_SILENT = "DST-413", "A destination that does not answer";
+    TARGET_NO_ROUTE = "DST-414", "A destination without a way to it";
+    TARGET_RESOLVER = "DST-415", "A destination's name that could not be looked up";
+    TARGET_QUEUE = "DST-416", "A destination that waits for others: too many dials at a time";
+    TARGET_BROKE = "DST-417", "A destination that broke off";
+    TARGET_OTHER = "DST-419", "A destination that could not be dialled for a reason of the server's own";
+
+    APP_PROTOCOL = "APP-501", "An application that speaks neither SOCKS nor HTTP CONNECT";
+    APP_PASSWORD = "APP-502", "An application with a wrong user or password";
+    APP_NO_PASSWORD = "APP-503", "An application without a password, where one is needed";
+    APP_WEB = "APP-504", "A request for a web server or a web proxy";
+    APP_WEB_PAGE = "APP-505", "A request that a web page made its browser send";
+    APP_UNSUPPORTED = "APP-506", "A request for something that is not supported";
+    APP_MALFORMED = "APP-507", "A request that can't be understood";
+    APP_UNFINISHED = "APP-508", "A request that was not finished";
+    APP_GUESSES = "APP-509", "An address with too many wrong passwords";
 
     PREAUTH = "LIM-601", "Connections that were refused before their handshake";
 
+    LIMIT_CONNECTIONS = "LIM-602", "A limit on connections was reached";
+    LIMIT_STREAMS = "LIM-603", "A limit on streams was reached";
+    LIMIT_IDLE = "LIM-604", "A flow that was quiet for too long";
+    LIMIT_DRAIN = "LIM-605", "A flow that was cut when its process had to end";
+    LIMIT_PENALTY = "LIM-606", "A client that is kept out for what its connections did";
+
     ALERT_SIGNATURE = "ALR-601", "The robot rejected our signature";
+    ALERT_PAUSED = "ALR-602", "The robot gets too many messages";
     ALERT_KEYWORD = "ALR-603", "The robot wants a keyword in each message";
     ALERT_ADDRESS = "ALR-604", "The robot does not take messages from our address";
+    ALERT_TOKEN = "ALR-605", "The robot does not know our token";
+    ALERT_ANSWER = "ALR-606", "The robot's answer is no success";
+    ALERT_NO_ROBOT = "ALR-607", "What answers is no robot";
+    ALERT_UNREACHABLE = "ALR-608", "The robot can't be reached";
 
     DESCRIPTORS = "RES-701", "Out of file descriptors";
     PROCESS = "RES-710", "The system refuses what every process needs";
+
+    LINK_STRICT = "LNK-801", "A server on the classic wire, which can't tell results";
+    LINK_SILENT = "LNK-802", "A server that does not greet us";
+    LINK_CLOSED = "LNK-803", "A server that closes before it says a word";
+    LINK_PROTOCOL = "LNK-804", "A server that speaks another wire than ours";
+    LINK_LOST = "LNK-805", "A connection that did not live";
+
+    RESTART = "RUN-901", "A changed setting that needs a restart";
+    LOG_SHARED = "RUN-902", "A log file that this process can't use";
+    LOG_LOST = "RUN-903", "Lines that are not in the log";
 
     PKI_EXISTS = "PKI-351", "A file that init would have to overwrite";
     PKI_WRITE = "PKI-352", "A file or folder that init can't make";

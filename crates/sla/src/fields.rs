@@ -58,7 +58,7 @@ pub static EVENTS: &[Event] = &[
         "warn",
         "hook",
         "DingTalk rate limit hit, alerts paused; a summary will follow",
-        &["pause_ms", "held"],
+        &["pause_ms", "held", "cause"],
         "the robot gets too many messages (from anyone) and is left alone for a while",
     ),
     Event::new(
@@ -74,7 +74,7 @@ pub static EVENTS: &[Event] = &[
         "warn",
         "sock",
         "wrong user or password",
-        &["source", "user?"],
+        &["source", "user?", "cause"],
         "an application showed a wrong user or password",
     ),
     Event::new(
@@ -82,7 +82,7 @@ pub static EVENTS: &[Event] = &[
         "error",
         "cert",
         "certificate expired",
-        &["file"],
+        &["file", "cause"],
         "a certificate in use is past its end",
     ),
     Event::new(
@@ -90,7 +90,7 @@ pub static EVENTS: &[Event] = &[
         "warn",
         "cert",
         "certificate ends soon",
-        &["file", "days_left"],
+        &["file", "days_left", "cause"],
         "a certificate in use ends soon",
     ),
     Event::new(
@@ -228,7 +228,7 @@ pub static EVENTS: &[Event] = &[
         "warn",
         "logs",
         "log lines dropped",
-        &["lines"],
+        &["lines", "cause"],
         "lines were lost before this one: the queue was full or the file could not be written",
     ),
     Event::new(

@@ -37,12 +37,14 @@ pub mod code;
 pub mod event;
 pub mod fields;
 mod flush;
+mod plain;
 mod redact;
 #[cfg(feature = "subscriber")]
 pub mod subscriber;
 
 use std::fmt;
 
+pub use plain::plain;
 pub use redact::{Redacted, Redaction, redaction, set_redaction};
 
 /// The name of one connection in the logs of this process: random or counted, chosen by who opens it.

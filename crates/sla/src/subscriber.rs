@@ -169,8 +169,21 @@ fn open_file(
         Err(error) if is_asked_for && !matches!(error, OpenError::Locked) => {
             Err(InitError::Open { path, source: error.into() })
         }
-        Err(error) => Ok((Sink::Stream(Box::new(io::stderr())), Some((path, error.to_string())))),
+        Err(error) => Ok((Sink::Stream(Box::new(io::stderr())), Some((path, explain(error))))),
     }
+}
+
+/// Why a file can't be the log of this process, and what to do.
+fn explain(error: OpenError) -> String {
+    let fix = match error {
+        OpenError::Locked => "give each program its own sla.log.path",
+        _ => "name a file that this user may write with sla.log.path, or - for standard error",
+    };
+    let words = match error {
+        OpenError::Io(error) => crate::plain(&error),
+        other => other.to_string(),
+    };
+    format!("{} {words} → {fix}", crate::code::LOG_SHARED)
 }
 
 /// Keeps the log going; made by [`init`]. Dropping it writes out what is pending and closes the file.
@@ -266,7 +279,7 @@ mod tests {
         assert!(matches!(refused, Err(InitError::Open { .. })));
         let (sink, fallback) = open_file(path.clone(), false, Rotation::default()).expect("a fallback");
         assert!(matches!(sink, Sink::Stream(_)));
-        assert!(fallback.is_some_and(|(at, cause)| at == path && cause.contains("No such file")));
+        assert!(fallback.is_some_and(|(at, cause)| at == path && cause.contains("no such file")));
     }
 
     #[test]
@@ -276,6 +289,6 @@ mod tests {
         let (_first, none) = open_file(path.clone(), true, Rotation::default()).expect("a file");
         assert!(none.is_none());
         let (_, fallback) = open_file(path, true, Rotation::default()).expect("a fallback");
-        assert!(fallback.is_some_and(|(_, cause)| cause == "another process logs to this file"));
+        assert!(fallback.is_some_and(|(_, cause)| cause.contains("another process logs to this file")));
     }
 }

@@ -64,7 +64,7 @@ fn second_process_with_the_same_file_logs_to_stderr_and_says_so() {
     let second = play("hold", &log).stdin(Stdio::null()).output().expect("a process");
     let stderr = String::from_utf8(second.stderr).expect("text");
     let says = format!(
-        " [warn] [logs] logging to stderr path={} cause=\"another process logs to this file\"",
+        " [warn] [logs] logging to stderr path={} cause=\"RUN-902 another process logs to this file → give",
         log.display()
     );
     assert_eq!(stderr.matches(&says).count(), 1, "{stderr}");

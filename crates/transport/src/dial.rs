@@ -83,7 +83,7 @@ pub async fn resolve(
             let fail = |reason| ConnectError::Resolve { host: name.as_str().to_owned(), reason };
             match timeout(options.resolve, tokio::net::lookup_host((name.as_str(), target.port))).await {
                 Err(_) => return Err(fail(format!("no answer in {} s", options.resolve.as_secs()))),
-                Ok(Err(error)) => return Err(fail(error.to_string())),
+                Ok(Err(error)) => return Err(fail(sla::plain(&error))),
                 Ok(Ok(found)) => found.collect(),
             }
         }
@@ -281,7 +281,7 @@ impl AttemptError {
             (_, io::ErrorKind::NotFound) => AttemptError::Missing,
             (_, io::ErrorKind::PermissionDenied) => AttemptError::Denied,
             // The kernel gave up by itself (tcp_syn_retries), which is later than we wait.
-            _ => AttemptError::Io { reason: error.to_string() },
+            _ => AttemptError::Io { reason: sla::plain(error) },
         }
     }
 }
@@ -339,6 +339,14 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// What each address answered, for a caller with words of its own about whom and what to do.
+    pub fn cause(&self) -> String {
+        match self {
+            ConnectError::Unreachable { attempts, .. } => tried(attempts),
+            error => error.to_string(),
+        }
+    }
+
     /// The error as one word, for a reply code or a decision.
     pub fn kind(&self) -> ConnectErrorKind {
         match self {

@@ -52,6 +52,7 @@ mod cert;
 mod connector;
 mod date;
 mod dial;
+mod holder;
 mod limits;
 mod listen;
 mod net;

@@ -26,6 +26,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::holder;
 use crate::limits::{Gate, Limits, Outcome, Refusal, Source, Ticket};
 use crate::net::{Address, Net};
 use crate::socket::{Socket, SocketOptions};
@@ -350,9 +351,10 @@ impl Pause {
         if self.told.is_none_or(|told| now.duration_since(told) >= TELL_RESOURCES) {
             self.told = Some(now);
             let text = format!(
-                "{} cannot accept: {error} → raise LimitNOFILE (ulimit -n); new connections wait, running ones \
+                "{} cannot accept: {} → raise LimitNOFILE (ulimit -n); new connections wait, running ones \
                  are unaffected",
-                code::DESCRIPTORS
+                code::DESCRIPTORS,
+                sla::plain(error),
             );
             sla::event::error(Area::Main, &text);
         }
@@ -478,37 +480,54 @@ impl Drop for SocketFile {
 
 /// Why an address can't be listened on. `Display` is one line: code, address, cause, what to do.
 #[derive(Debug, thiserror::Error)]
-#[error("{} cannot listen on {address}: {}", code::BIND, explain_bind(.error))]
+#[error("{} cannot listen on {address}: {}", code::BIND, explain_bind(.address, .error, .holder.as_deref()))]
 pub struct BindError {
     /// Where.
     pub address: Address,
     /// What the system said.
     #[source]
     pub error: io::Error,
+    /// Who has it, where it is taken and the system tells.
+    pub holder: Option<String>,
 }
 
 impl BindError {
     fn new(address: &Address, error: io::Error) -> Self {
-        Self { address: address.clone(), error }
+        let holder = match address {
+            Address::Host(target) if error.kind() == io::ErrorKind::AddrInUse => holder::of_port(target.port),
+            _ => None,
+        };
+        Self { address: address.clone(), error, holder }
     }
 }
 
-fn explain_bind(error: &io::Error) -> String {
+fn explain_bind(address: &Address, error: &io::Error, holder: Option<&str>) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "already in use → stop the other program (ss -ltnp shows it) or choose another address".to_owned()
+            let (who, it) = match holder {
+                Some(holder) => (format!("already used by {holder}"), "it"),
+                None => ("already in use".to_owned(), "the other program (as root, ss -ltnp names it)"),
+            };
+            format!("{who} → stop {it}, or choose another address")
         }
         io::ErrorKind::AddrNotAvailable => {
             "this machine has no such address → use one of its own (ip address shows them), or 127.0.0.1"
                 .to_owned()
         }
-        io::ErrorKind::PermissionDenied => {
-            "not permitted → use a port from 1024 up, grant CAP_NET_BIND_SERVICE, or check the folder's mode"
-                .to_owned()
+        io::ErrorKind::PermissionDenied => match address {
+            Address::Host(_) => {
+                "ports below 1024 need a right that this user does not have → use a port from 1024 up, \
+                                     or grant CAP_NET_BIND_SERVICE (AmbientCapabilities= in a systemd unit)"
+            }
+            Address::Unix(_) => {
+                "this user may not make a socket in that folder → change the folder's owner or mode, or \
+                                     choose another path"
+            }
         }
+        .to_owned(),
         io::ErrorKind::NotFound => "the folder does not exist → make it, or choose another path".to_owned(),
         io::ErrorKind::AlreadyExists => format!("{error} → choose another path"),
-        _ => format!("{error} → check the address"),
+        _ => format!("{} → check the address", sla::plain(error)),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::listen::Door;
 use crate::outbound::{Opened, Outbound};
 use crate::relay::{Broken, Muxed, Plain, Quiet, Report, relay};
 use crate::shutdown::{Phase, Shutdown};
-use crate::{Error, config, tasks};
+use crate::{Error, config, refused, tasks};
 
 /// A client that listens but does not serve yet.
 ///
@@ -179,7 +179,7 @@ async fn flow(inner: &Inner, socket: Socket, peer: String, source: Option<Socket
     };
     let (socket, request) = match shaken {
         Ok(done) => done,
-        Err(error) => return refused(&peer, &error),
+        Err(error) => return turned_away(&peer, &error),
     };
     let mut story = Story::new(&request, peer);
     let sock = Sock::accepted(&request.target, &story.source);
@@ -264,14 +264,14 @@ async fn answer_failure(mut socket: Socket, request: &Request, failure: &Broken)
     let _ = timeout(tasks::GOODBYE, sent).await;
 }
 
-fn refused(peer: &str, error: &HandshakeError) {
+fn turned_away(peer: &str, error: &HandshakeError) {
     match error {
         // A port scan or a health check: nothing was asked.
         HandshakeError::Closed { received: 0 } => {}
         HandshakeError::Refused(refusal) if refusal.wrong_password => {
             event::auth_failed(peer, refusal.user.as_deref());
         }
-        error => event::request_refused(peer, None, &error.to_string()),
+        error => event::request_refused(peer, None, &refused::explain(error)),
     }
 }
 

@@ -1,23 +1,22 @@
 //! How a server reaches destinations: resolve once, judge every address, dial only what was permitted.
 
-use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use framing::remux2::Code;
 use framing::{Host, Target};
 use routing::{Acl, Permitted};
 use sla::event;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
-use transport::{ConnectErrorKind, DialOptions, Socket};
+use transport::{DialOptions, Socket};
 
 use crate::config;
 use crate::outbound::socket_address;
 use crate::relay::Broken;
+use crate::unreached;
 
 /// Dials destinations within the policy and the limits on dials in progress.
 pub(crate) struct Destinations {
@@ -53,30 +52,28 @@ impl Destinations {
         target: &Target,
     ) -> Result<Socket, Broken> {
         if target.port == 0 {
-            return Err(Broken::new("refused", Code::SERVER_ERROR, "port 0 can't be dialled"));
+            return Err(Broken { end: "refused", ..unreached::failed(target, "port 0 can't be dialled") });
         }
         let deadline = Instant::now() + self.timeout;
-        let late = |what: &str| {
-            let text = format!("{what} took longer than {} s", self.timeout.as_secs());
-            Broken::new("timeout", Code::DIAL_TIMEOUT, text)
-        };
+        let late = |behind, setting| unreached::queued(target, behind, setting, self.timeout);
         let place = timeout_at(deadline, dials.clone().acquire_owned()).await;
-        let Ok(Ok(place)) = place else { return Err(late("waiting for earlier dials of this identity")) };
+        let Ok(Ok(place)) = place else {
+            return Err(late("of this identity", "server.dial.identity.max.cnt"));
+        };
         let place = Arc::new(place);
         let Ok(_turn) = timeout_at(deadline, self.turn(target)).await else {
-            return Err(late("waiting for earlier dials to this destination"));
+            return Err(late("to this destination", "server.dial.target.max.cnt"));
         };
         let found = timeout_at(deadline, resolve(target, place.clone())).await;
-        let found =
-            found.map_err(|_| Broken::new("timeout", Code::DNS_FAIL, late("the name service").text))??;
+        let found = found.map_err(|_| unreached::unanswered(target, self.timeout))??;
         let permitted = self.judge(identity, target, &found)?;
         let left = deadline.saturating_duration_since(Instant::now());
         let options = DialOptions { total: left, ..DialOptions::default() };
         let addresses: Vec<SocketAddr> = permitted.into_iter().map(Permitted::address).collect();
         let socket = transport::connect(target, &addresses, &options).await;
-        let socket = socket.map_err(|error| Broken::new("refused", code_of(&error), error.to_string()))?;
+        let socket = socket.map_err(|error| unreached::unconnected(target, &error))?;
         // A dead process must never look like a clean end to the destination.
-        socket.arm_reset().map_err(|error| Broken::new("error", Code::SERVER_ERROR, error.to_string()))?;
+        socket.arm_reset().map_err(|error| unreached::failed(target, &sla::plain(&error)))?;
         Ok(socket)
     }
 
@@ -85,12 +82,10 @@ impl Destinations {
         if !permitted.is_empty() {
             return Ok(permitted);
         }
-        let text = match denied {
-            Some(denied) => denied.to_string(),
-            None => "the name has no address".to_owned(),
-        };
-        event::acl_denied(Some(identity), &target.to_string(), &text);
-        Err(Broken::new("denied", Code::RULE_REFUSED, text))
+        let Some(denied) = denied else { return Err(unreached::nameless(target, "it has none")) };
+        let broken = unreached::denied(&denied);
+        event::acl_denied(Some(identity), &target.to_string(), &broken.text);
+        Err(broken)
     }
 
     /// Waits for a place among the dials to this target.
@@ -139,14 +134,11 @@ async fn resolve(target: &Target, place: Arc<OwnedSemaphorePermit>) -> Result<Ve
         drop(place);
         found
     });
-    let failed = |code, text: String| Broken::new("refused", code, text);
     match looked_up.await {
-        Ok(Ok(found)) if found.is_empty() => {
-            Err(failed(Code::DNS_NXDOMAIN, format!("{target}: the name has no address")))
-        }
+        Ok(Ok(found)) if found.is_empty() => Err(unreached::nameless(target, "it has none")),
         Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err(failed(dns_code(&error), format!("{target}: {error}"))),
-        Err(error) => Err(failed(Code::DNS_FAIL, format!("{target}: the look-up broke off: {error}"))),
+        Ok(Err(error)) => Err(unreached::unresolved(target, &error)),
+        Err(error) => Err(unreached::failed(target, &format!("the look-up broke off: {error}"))),
     }
 }
 
@@ -155,32 +147,15 @@ fn first(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     found.take(ADDRESSES).collect()
 }
 
-/// The resolver's own words tell a name that does not exist from a service that does not answer.
-fn dns_code(error: &io::Error) -> Code {
-    let text = error.to_string();
-    if text.contains("Name or service not known") || text.contains("No address associated") {
-        Code::DNS_NXDOMAIN
-    } else {
-        Code::DNS_FAIL
-    }
-}
-
-fn code_of(error: &transport::ConnectError) -> Code {
-    match error.kind() {
-        ConnectErrorKind::Refused => Code::DEST_REFUSED,
-        ConnectErrorKind::Unreachable => Code::HOST_UNREACHABLE,
-        ConnectErrorKind::TimedOut => Code::DIAL_TIMEOUT,
-        ConnectErrorKind::Name => Code::DNS_FAIL,
-        ConnectErrorKind::Local | ConnectErrorKind::Handshake => Code::SERVER_ERROR,
-    }
-}
-
 /// Addresses of one name that are judged; a name with more is not trusted to be honest.
 const ADDRESSES: usize = 64;
 
 #[cfg(test)]
 mod tests {
+    use std::io;
     use std::net::Ipv4Addr;
+
+    use framing::remux2::Code;
 
     use super::*;
 

@@ -46,12 +46,14 @@ mod mux;
 mod outbound;
 mod penalty;
 pub mod pki;
+mod refused;
 mod registry;
 mod relay;
 pub mod run;
 mod server;
 mod shutdown;
 mod tasks;
+mod unreached;
 mod webhook;
 
 pub use client::{Client, Reloader as ClientReloader};

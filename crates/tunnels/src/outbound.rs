@@ -164,8 +164,9 @@ pub(crate) async fn connect(
     if strict && wire == remux::Wire::Classic {
         let remote = stream.socket().remote();
         return Err(ConnectError::new(format!(
-            "server {remote} speaks the classic wire, which can't tell the result of a dial that strict replies wait for; \
-             set eagersocks.reply to eager, or have the server speak remux2"
+            "{} server {remote} speaks the classic wire, which can't tell the result of a dial that strict replies wait \
+             for → set eagersocks.reply to eager here, or remux.wire to auto on the server",
+            sla::code::LINK_STRICT
         )));
     }
     Ok(carrier::dialled(stream, wire, (connector, server)))

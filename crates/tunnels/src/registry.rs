@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
+use sla::code;
 use tokio::sync::Semaphore;
 
 /// The identities that hold something now.
@@ -44,13 +45,25 @@ pub(crate) struct Identity {
 /// Why nothing more is given.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(crate) enum Full {
-    #[error("the server has its {0} connections already")]
+    #[error(
+        "{} the server has its {_0} connections already → find out who opens them (conn_open in this log), or raise remux.conn.max.cnt",
+        code::LIMIT_CONNECTIONS
+    )]
     Connections(usize),
-    #[error("the identity has its {0} connections already")]
+    #[error(
+        "{} the identity has its {_0} connections already → close its other clients, or raise server.conn.identity.percent or remux.conn.max.cnt",
+        code::LIMIT_CONNECTIONS
+    )]
     IdentityConnections(usize),
-    #[error("the identity has its {0} streams already")]
+    #[error(
+        "{} the identity has its {_0} streams already → let its applications open less, or raise server.stream.identity.max.cnt",
+        code::LIMIT_STREAMS
+    )]
     IdentityStreams(usize),
-    #[error("the server has its {0} streams already")]
+    #[error(
+        "{} the server has its {_0} streams already → wait for some to end, or raise server.stream.max.cnt",
+        code::LIMIT_STREAMS
+    )]
     Streams(usize),
 }
 

@@ -67,7 +67,11 @@ pub(crate) struct Broken {
 impl Broken {
     /// This process ends and takes the flow along.
     pub(crate) fn stopped() -> Self {
-        Self::new("stopped", Code::DRAIN, "the flow was still open when this process had to end")
+        let text = format!(
+            "{} the flow was still open when this process had to end → raise drain.max.sec if flows need longer to finish",
+            sla::code::LIMIT_DRAIN
+        );
+        Self::new("stopped", Code::DRAIN, text)
     }
 
     pub(crate) fn new(end: &'static str, code: Code, text: impl Into<String>) -> Self {
@@ -169,12 +173,19 @@ pub(crate) async fn relay<N: Endpoint, F: Endpoint>(
         }
         let moved = up.bytes + down.bytes + u64::from(up_done) + u64::from(down_done) + u64::from(lost);
         let progress = std::mem::replace(&mut seen, moved) != moved;
-        let limit = if up_done || down_done || lost { quiet.half_closed } else { quiet.open };
+        let (limit, setting) = match up_done || down_done || lost {
+            true => (quiet.half_closed, "stream.half.max.sec"),
+            false => (quiet.open, "stream.idle.max.sec"),
+        };
         if progress {
             idle.as_mut().reset(Instant::now() + limit);
         }
         ready!(idle.as_mut().poll(cx));
-        let text = format!("no byte either way for {} s", limit.as_secs());
+        let text = format!(
+            "{} no byte either way for {} s → switch on keep-alives in the application, or raise {setting}",
+            sla::code::LIMIT_IDLE,
+            limit.as_secs()
+        );
         Poll::Ready(Err((Side::Far, Broken::new("timeout", Code::IDLE, text))))
     })
     .await;
@@ -356,7 +367,16 @@ impl<S> Plain<S> {
             ErrorKind::PermissionDenied => ("refused", Code::TRUNCATED),
             _ => ("error", Code::SERVER_ERROR),
         };
-        Broken::new(end, code, format!("{}: {error}", self.who))
+        let words = sla::plain(error);
+        let text = match self.who {
+            "destination" => format!(
+                "{} the destination broke off: {words} → its own log says why",
+                sla::code::TARGET_BROKE
+            ),
+            _ if sla::code::split(&words).is_some() => words,
+            who => format!("{who}: {words}"),
+        };
+        Broken::new(end, code, text)
     }
 }
 

@@ -28,7 +28,7 @@ use crate::penalty::Penalties;
 use crate::registry::{self, Held, Registry};
 use crate::relay::{Broken, Endpoint, Muxed, Plain, Quiet, Report, relay};
 use crate::shutdown::{Phase, Shutdown};
-use crate::{Error, carrier, config, tasks};
+use crate::{Error, carrier, config, refused, tasks};
 
 /// A server that listens but does not serve yet.
 ///
@@ -230,8 +230,13 @@ async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming, shutdown: &Shu
     let name = facts.identity.as_deref().unwrap_or(ANYONE);
     let identity = facts.identity.as_deref();
     if let Some(left) = inner.penalties.running(std::time::Instant::now(), name, from) {
-        let what = "its connections keep being cut for what it does; it may come again when as many seconds have passed";
-        return event::limit_reached(what, &remote, identity, left.as_secs());
+        let left = left.as_secs();
+        let what = format!(
+            "{} its connections keep being cut for what they do → read why (conn_close in this log), mend that client; it may \
+             come again in {left} s",
+            sla::code::LIMIT_PENALTY
+        );
+        return event::limit_reached(&what, &remote, identity, left);
     }
     let held = match inner.registry.connection(name) {
         Ok(held) => held,
@@ -261,8 +266,10 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, name: &str, s
     let asked = eagersocks::accept_eager(&mut stream, inner.config.handshake_timeout).await;
     let (target, early) = match (armed, asked) {
         (Ok(()), Ok(asked)) => asked,
-        (Err(error), _) => return event::request_refused(&remote, Some(name), &error.to_string()),
-        (_, Err(error)) => return event::request_refused(&remote, Some(name), &error.to_string()),
+        (Err(error), _) => {
+            return event::request_refused(&remote, Some(name), &refused::explain(&error.into()));
+        }
+        (_, Err(error)) => return event::request_refused(&remote, Some(name), &refused::explain(&error)),
     };
     let alone = Alone::open(Role::Server, &stream);
     let story = Story {

@@ -24,7 +24,7 @@ pub(crate) async fn post(request: &Request) -> Result<Response, String> {
 async fn exchange(request: &Request) -> Result<Response, String> {
     let endpoint = request.endpoint();
     let (host, port) = (endpoint.host().to_owned(), endpoint.port());
-    let at = |error: std::io::Error| format!("{host}:{port}: {error}");
+    let at = |error: std::io::Error| format!("{host}:{port}: {}", sla::plain(&error));
     let socket = TcpStream::connect((host.as_str(), port)).await.map_err(at)?;
     if !endpoint.is_tls() {
         return speak(socket, request).await;

@@ -39,12 +39,12 @@ async fn reload_names_the_changed_settings_that_wait_for_a_restart() {
     server.reloader().reload().unwrap();
     drop(guard);
 
-    let after = "changed, but in effect only after a restart: ";
+    let after = "RUN-901 changed, but not in effect yet: ";
     assert_eq!(
         told(),
         [
-            format!("{after}client.conn.max.cnt, sla.log.level"),
-            format!("{after}drain.max.sec, sla.log.level"),
+            format!("{after}client.conn.max.cnt, sla.log.level → restart this program when it suits"),
+            format!("{after}drain.max.sec, sla.log.level → restart this program when it suits"),
         ],
         "nothing was told while nothing had changed"
     );

@@ -112,28 +112,16 @@ impl Lab {
 
     /// The server of [`Lab::pair`], listening; it opens this machine to its client.
     pub(crate) fn server(&self, more: &str) -> Running {
-        self.pair();
         let base =
-            "--config server.yaml -server.addr 127.0.0.1:PORT -server.allow 127.0.0.0/8 -sla.log.path - ";
-        self.started("tunnels-server", &format!("{base}{more}"))
+            "--config server.yaml -server.addr 127.0.0.1:PORT -server.allow 127.0.0.0/8 -sla.log.path -";
+        self.pair().started("tunnels-server", &with(base, more))
     }
 
     /// The client of [`Lab::pair`], listening.
     pub(crate) fn client(&self, more: &str) -> Running {
-        self.pair();
         let base =
-            "--config client.yaml -server.addr 127.0.0.1:PORT -client.addr 127.0.0.1:SOCKS -sla.log.path - ";
-        // A flag of the caller's stands for one of these.
-        let base = more.split_whitespace().filter(|word| word.starts_with('-')).fold(
-            base.to_owned(),
-            |base, flag| match base.split_once(&format!("{flag} ")) {
-                Some((before, after)) => {
-                    format!("{before}{}", after.split_once(' ').map_or("", |(_, rest)| rest))
-                }
-                None => base,
-            },
-        );
-        self.started("tunnels-client", &format!("{base}{more}"))
+            "--config client.yaml -server.addr 127.0.0.1:PORT -client.addr 127.0.0.1:SOCKS -sla.log.path -";
+        self.pair().started("tunnels-client", &with(base, more))
     }
 
     /// A program that listens by now.
@@ -159,6 +147,15 @@ impl Lab {
             Running { program, child: Arc::new(Mutex::new(child)), lines, folder: self.path().to_owned() };
         self.started.borrow_mut().push(running.clone());
         running
+    }
+
+    /// Waits until a file holds these words.
+    pub(crate) fn wait(&self, name: &str, words: &str) {
+        let end = Instant::now() + LIMIT;
+        while !std::fs::read_to_string(self.path().join(name)).is_ok_and(|text| text.contains(words)) {
+            assert!(Instant::now() < end, "{name} never held {words:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     fn plain(&self, text: &str) -> String {
@@ -216,6 +213,13 @@ impl Running {
         let _ = child.kill();
         let _ = child.wait();
     }
+}
+
+/// Flags of `base` with `more` behind them, which stand for those of the same name.
+fn with(base: &str, more: &str) -> String {
+    let words: Vec<&str> = base.split_whitespace().collect();
+    let kept = words.chunks(2).filter(|flag| !more.split_whitespace().any(|word| word == flag[0]));
+    kept.flatten().copied().chain([more]).collect::<Vec<_>>().join(" ")
 }
 
 /// Names of this run's folder do not matter.

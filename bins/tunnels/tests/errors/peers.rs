@@ -2,11 +2,15 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
 };
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::lab::Lab;
 
@@ -63,7 +67,12 @@ pub(crate) fn listen(lab: &Lab, handle: impl Fn(TcpStream) + Send + 'static) {
 
 /// Asks the client's port for `host:port` as a SOCKS5 application, and waits for its end.
 pub(crate) fn ask(lab: &Lab, host: &str, port: u16) {
-    let mut socket = TcpStream::connect(("127.0.0.1", lab.socks)).expect("connect");
+    ask_at(lab.socks, host, port);
+}
+
+/// The same at another client's port.
+pub(crate) fn ask_at(proxy: u16, host: &str, port: u16) {
+    let mut socket = TcpStream::connect(("127.0.0.1", proxy)).expect("connect");
     let mut request = vec![5, 1, 0, 5, 1, 0, 3, u8::try_from(host.len()).expect("short")];
     request.extend(host.as_bytes());
     request.extend(port.to_be_bytes());
@@ -77,4 +86,72 @@ pub(crate) fn send(port: u16, bytes: &[u8]) {
     let mut socket = TcpStream::connect(("127.0.0.1", port)).expect("connect");
     let _ = socket.write_all(bytes);
     let _ = socket.read_to_end(&mut Vec::new());
+}
+
+/// A TLS server at the lab's port with the certificate NAME, which asks for none, and says nothing behind the handshake.
+pub(crate) fn tls_server(lab: &Lab, name: &str) {
+    let (chain, key) = papers(lab, name);
+    let config =
+        rustls::ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).expect("config");
+    let config = Arc::new(config);
+    listen(lab, move |socket| {
+        let connection = rustls::ServerConnection::new(config.clone()).expect("connection");
+        let _ = rustls::StreamOwned::new(connection, socket).read(&mut [0; 1]);
+    });
+}
+
+/// A TLS client at our server, with the certificate NAME or none, until the end.
+pub(crate) fn tls_client(lab: &Lab, name: Option<&str>) {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(lab.path().join("ca.crt")).expect("CA")).expect("CA");
+    let config = rustls::ClientConfig::builder().with_root_certificates(roots);
+    let mut config = match name.map(|name| papers(lab, name)) {
+        Some((chain, key)) => config.with_client_auth_cert(chain, key).expect("config"),
+        None => config.with_no_client_auth(),
+    };
+    config.alpn_protocols = vec![b"remux/2".to_vec()];
+    let server = ServerName::try_from("127.0.0.1").expect("name");
+    let connection = rustls::ClientConnection::new(Arc::new(config), server).expect("connection");
+    let socket = TcpStream::connect(("127.0.0.1", lab.port)).expect("connect");
+    let _ = rustls::StreamOwned::new(connection, socket).read(&mut [0; 1]);
+}
+
+fn papers(lab: &Lab, name: &str) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    let certificate =
+        CertificateDer::from_pem_file(lab.path().join(format!("{name}.crt"))).expect("certificate");
+    (vec![certificate], PrivateKeyDer::from_pem_file(lab.path().join(format!("{name}.key"))).expect("key"))
+}
+
+/// A listener whose queue is full: the kernel answers no further connection.
+pub(crate) fn silent(port: u16) -> impl Drop {
+    let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("socket");
+    listener.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], port)).into()).expect("bind");
+    listener.listen(0).expect("listen");
+    let first = TcpStream::connect(("127.0.0.1", port)).expect("connect");
+    Held(listener, first)
+}
+
+struct Held(
+    #[expect(dead_code, reason = "held open")] socket2::Socket,
+    #[expect(dead_code, reason = "held open")] TcpStream,
+);
+
+impl Drop for Held {
+    fn drop(&mut self) {}
+}
+
+/// A robot at the lab's port that answers each message so.
+pub(crate) fn robot(lab: &Lab, status: u16, body: &'static str) {
+    listen(lab, move |mut socket| {
+        let mut seen = Vec::new();
+        let mut chunk = [0; 4096];
+        while !seen.ends_with(b"}") {
+            match socket.read(&mut chunk) {
+                Ok(0) | Err(_) => return,
+                Ok(n) => seen.extend_from_slice(&chunk[..n]),
+            }
+        }
+        let answer = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        let _ = socket.write_all(answer.as_bytes());
+    });
 }

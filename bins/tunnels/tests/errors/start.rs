@@ -1,6 +1,5 @@
 //! Situations in which a program does not start.
 
-use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
@@ -130,9 +129,16 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         lab.pair().ends(CLIENT, "--config client.yaml -sla.log.path gone/t.log")
     }),
     ("the log's path is a folder", |lab| lab.pair().ends(CLIENT, "--config client.yaml -sla.log.path .")),
+    ("no log can be made where it is asked for", |lab| {
+        lab.pair().ends(TOOL, "check client.yaml");
+        lab.add("client.yaml", "sla.log.path: /proc/tunnels.log").ends(TOOL, "check client.yaml")
+    }),
+    ("the log's disk is full or takes no files", |lab| {
+        lab.pair().ends(CLIENT, "--config client.yaml -sla.log.path /sys/tunnels.log")
+    }),
     ("another program has the port", |lab| {
-        let _taken = TcpListener::bind(("127.0.0.1", lab.socks)).expect("bind");
-        lab.pair().ends(CLIENT, "--config client.yaml -client.addr 127.0.0.1:SOCKS -sla.log.path -")
+        let _server = lab.server("-server.addr 127.0.0.1:SOCKS");
+        lab.ends(CLIENT, "--config client.yaml -client.addr 127.0.0.1:SOCKS -sla.log.path -")
     }),
     ("this machine does not have the address", |lab| {
         lab.pair().ends(SERVER, "--config server.yaml -server.addr 192.0.2.1:443 -sla.log.path -")

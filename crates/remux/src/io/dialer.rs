@@ -286,7 +286,7 @@ impl Core {
     fn handle_closed(self: &Arc<Self>, ticket: Ticket, cause: ConnectionError) {
         self.with(|state, now| {
             state.lines.remove(&ticket);
-            state.last_failure = cause.to_string();
+            state.last_failure = cause.early();
             state.pool.handle_closed(now, ticket, Cause::Ended(cause));
         });
     }
@@ -480,7 +480,7 @@ impl State {
             CloseReason::Idle => line.connection.abort(ConnectionError::Idle),
             CloseReason::Silent => {
                 let cause = ConnectionError::NoSettings { limit: core.config.dial_timeout };
-                self.last_failure = cause.to_string();
+                self.last_failure = cause.early();
                 line.connection.abort(cause);
             }
             CloseReason::Retired => line.connection.drain(Code::DRAIN, Duration::ZERO),

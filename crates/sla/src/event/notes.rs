@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use tracing::field as fmt;
+
 use super::quota::Quota;
 use super::{Role, millis};
 use crate::redact::{Named, Scrubbed};
-use crate::{ConnectionId, Redacted};
+use crate::{ConnectionId, Redacted, code};
 
 /// One finished stream, for [`access`].
 #[derive(Clone, Copy, Debug)]
@@ -97,6 +99,11 @@ pub fn alert_paused(pause: Duration, held: u64) {
         target: "sla::hook",
         pause_ms = millis(pause),
         held,
+        cause = fmt::display(format_args!(
+            "{} the robot takes 20 messages a minute from all its senders → send fewer of others there, or give this \
+             program a robot of its own",
+            code::ALERT_PAUSED
+        )),
         "DingTalk rate limit hit, alerts paused; a summary will follow"
     );
 }
@@ -108,12 +115,32 @@ pub fn alert_rejected(cause: &str) {
 
 /// An application or a peer showed a wrong user or password. At warn.
 pub fn auth_failed(source: &str, user: Option<&str>) {
-    tracing::warn!(name: "auth_failed", target: "sla::sock", source, user, "wrong user or password");
+    let cause = match user {
+        Some(_) => "the password is wrong",
+        None => "there is no such user, or what came is no password",
+    };
+    tracing::warn!(
+        name: "auth_failed",
+        target: "sla::sock",
+        source,
+        user,
+        cause = fmt::display(format_args!(
+            "{} {cause} → compare the application's proxy settings with client.users",
+            code::APP_PASSWORD
+        )),
+        "wrong user or password"
+    );
 }
 
 /// A certificate in use is past its end. At error.
 pub fn certificate_expired(file: &str) {
-    tracing::error!(name: "certificate_expired", target: "sla::cert", file, "certificate expired");
+    tracing::error!(
+        name: "certificate_expired",
+        target: "sla::cert",
+        file,
+        cause = fmt::display(renewal("the other end refuses it")),
+        "certificate expired"
+    );
 }
 
 /// A certificate in use ends soon. At warn.
@@ -123,6 +150,7 @@ pub fn certificate_expiring(file: &str, days_left: u32) {
         target: "sla::cert",
         file,
         days_left,
+        cause = fmt::display(renewal("after that the other end refuses it")),
         "certificate ends soon"
     );
 }
@@ -261,7 +289,17 @@ pub fn listening(role: Role, net: &str, address: &str) {
 
 /// Log lines were lost; written by the log itself once it can write again. At warn.
 pub fn log_dropped(lines: u64) {
-    tracing::warn!(name: "log_dropped", target: "sla::logs", lines, "log lines dropped");
+    tracing::warn!(
+        name: "log_dropped",
+        target: "sla::logs",
+        lines,
+        cause = fmt::display(format_args!(
+            "{} they came faster than they could be written, or could not be written → look at standard error for the \
+             reason; a higher sla.log.level means fewer lines",
+            code::LOG_LOST
+        )),
+        "log lines dropped"
+    );
 }
 
 /// The log file can't be used by this process. At warn.
@@ -295,6 +333,12 @@ pub fn request_refused(source: &str, identity: Option<&str>, cause: &str) {
         held_back = some(held_back),
         "request refused"
     );
+}
+
+/// What to do about a certificate of ours near or past its end.
+fn renewal(consequence: &str) -> impl std::fmt::Display {
+    let code = code::TLS_OWN_EXPIRED;
+    format!("{code} {consequence} → renew it in place, then send this program SIGHUP; no restart is needed")
 }
 
 /// The program is up. At info; the first event of a run.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::queue::{Queue, Work};
 use super::rotate::{LogFile, Written};
+use crate::code;
 
 /// Runs until the queue is closed and empty.
 pub(crate) fn run(queue: &Arc<Queue>, mut writer: Writer) {
@@ -76,7 +77,12 @@ impl Writer {
         }
         self.complained = Some(now);
         let lost = self.lost;
-        let _ = writeln!(self.complaints, "log: {error}; {lost} lines lost so far, traffic goes on");
+        let _ = writeln!(
+            self.complaints,
+            "log: {} {error}; {lost} lines lost so far, traffic goes on → make room on the disk, or mend the log's path; \
+             lines are written again by themselves",
+            code::LOG_LOST
+        );
     }
 }
 
@@ -157,7 +163,11 @@ mod tests {
         assert_eq!(writer.handle_work(work(&["two", "three"], 0), now, wall), None);
         let soon = now + COMPLAINT - Duration::from_millis(1);
         assert_eq!(writer.handle_work(work(&["four"], 5), soon, wall), None);
-        assert_eq!(stderr.text(), "log: broken pipe; 2 lines lost so far, traffic goes on\n");
+        assert_eq!(
+            stderr.text(),
+            "log: RUN-903 broken pipe; 2 lines lost so far, traffic goes on → make room on the disk, or mend the log's path; \
+             lines are written again by themselves\n"
+        );
         assert_eq!(writer.handle_work(work(&["five"], 0), now + COMPLAINT, wall), None);
         assert_eq!(stderr.text().lines().count(), 2);
 

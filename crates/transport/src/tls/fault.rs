@@ -370,7 +370,7 @@ pub(super) fn classify(
     settings: &TlsSettings,
 ) -> Fault {
     let Some(tls) = tls_error(error) else {
-        return Fault::Closed { hello: seen.hello, reason: clean(&error.to_string()) };
+        return Fault::Closed { hello: seen.hello, reason: clean(&sla::plain(error)) };
     };
     match tls {
         Error::AlertReceived(alert) => Fault::Alert { text: explainer.alert_text(*alert) },
@@ -480,7 +480,7 @@ impl Explainer {
         if let Some(message) = error.and_then(|error| self.explain(error)) {
             return message;
         }
-        let reason = error.map_or_else(|| "end of input".to_owned(), |error| clean(&error.to_string()));
+        let reason = error.map_or_else(|| "end of input".to_owned(), |error| clean(&sla::plain(error)));
         match self.side {
             Role::Client => format!(
                 "{} server {} closed the connection right after the TLS handshake ({reason}) → it may have \

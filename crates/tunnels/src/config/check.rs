@@ -1,7 +1,7 @@
 //! What a configuration points to: certificates, keys, CAs and the log, looked at before anything starts.
 
 use std::io;
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -157,22 +157,23 @@ fn list(items: &[impl ToString]) -> String {
     if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
 }
 
-/// Whether the log file that was asked for can be opened or made, as far as that shows without doing it.
+/// Whether the log file that was asked for can be opened or made; nothing is left behind.
 fn check_log(source: &Source, path: &LogPath) -> Result<(), Error> {
     let LogPath::File(path) = path else { return Ok(()) };
     openable(path).map_err(|error| source.log_refused(path, &error))
 }
 
 fn openable(path: &Path) -> io::Result<()> {
-    let file = match std::fs::metadata(path) {
+    match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
         Ok(meta) if meta.file_type().is_fifo() => return Err(io::Error::other("it is a pipe")),
         Ok(_) => return Ok(access(path, AccessFlags::W_OK)?),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => path,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
-    };
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(access(folder, AccessFlags::W_OK | AccessFlags::X_OK)?)
+    }
+    // Rights alone do not tell: a folder may take no files at all, as those of /proc, or its disk may be read-only.
+    std::fs::OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
+    std::fs::remove_file(path)
 }
 
 impl Source {
@@ -180,6 +181,11 @@ impl Source {
     pub(crate) fn log_refused(&self, path: &Path, error: &io::Error) -> Error {
         const ELSE: &str = "or name another file (- is stderr)";
         let (why, fix) = match error.kind() {
+            // What the system says of a folder like /proc.
+            io::ErrorKind::NotFound if path.parent().is_some_and(Path::is_dir) => (
+                "no file can be made in its folder".to_owned(),
+                "name a file elsewhere (- is stderr)".to_owned(),
+            ),
             io::ErrorKind::NotFound => {
                 ("its folder is not there".to_owned(), format!("make that folder, {ELSE}"))
             }

@@ -170,7 +170,11 @@ fn restart_warning(mut names: Vec<&str>, old: &Option<Alert>, new: &Option<Alert
     if names.is_empty() {
         return None;
     }
-    Some(format!("changed, but in effect only after a restart: {}", names.join(", ")))
+    let code = sla::code::RESTART;
+    Some(format!(
+        "{code} changed, but not in effect yet: {} → restart this program when it suits",
+        names.join(", ")
+    ))
 }
 
 /// Sockets of one kind.

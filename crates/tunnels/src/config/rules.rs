@@ -191,7 +191,10 @@ fn carrier(read: &Reader<'_>, server: &Sockets) -> Result<Carrier, Error> {
         let why =
             format!("without TLS everybody on the path to {remote} could read, change and use the tunnel");
         if read.switch("remux.insecure") {
-            read.warn(format!("remux.insecure: {why}"));
+            read.warn(format!(
+                "{} remux.insecure: {why} → leave it out and use tls, unless something else protects this path",
+                code::NO_TLS
+            ));
             return Ok(carrier);
         }
         let fix = "write tls, use loopback or a unix socket, or set remux.insecure if you mean it";

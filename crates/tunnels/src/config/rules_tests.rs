@@ -297,7 +297,7 @@ fn insecure_transport_is_warned_of_where_it_makes_a_difference() {
     assert_eq!(
         open.warnings,
         [
-            "remux.insecure: without TLS everybody on the path to server.example:443 could read, change and use the tunnel"
+            "CFG-311 remux.insecure: without TLS everybody on the path to server.example:443 could read, change and use the tunnel → leave it out and use tls, unless something else protects this path"
         ]
     );
     assert!(client_with(&[("remux.insecure", "true")]).expect("client").warnings.is_empty());
@@ -415,7 +415,8 @@ fn secret_on_the_command_line_is_taken_with_a_warning() {
     let client = source.client().expect("client");
     assert_eq!(client.warnings.len(), 1, "{:?}", client.warnings);
     assert!(
-        client.warnings[0].starts_with("--sla.dingtalk.token: arguments are visible"),
+        client.warnings[0]
+            .starts_with("SEC-332 --sla.dingtalk.token: every user of this machine can read arguments → "),
         "{:?}",
         client.warnings
     );
@@ -441,7 +442,9 @@ fn reload_reads_the_file_again_and_keeps_the_flags() {
     let again = server.reload().expect("reload");
     assert_eq!(
         server.restart_warning(&again).as_deref(),
-        Some("changed, but in effect only after a restart: tls.client.ca, sla.log.level"),
+        Some(
+            "RUN-901 changed, but not in effect yet: tls.client.ca, sla.log.level → restart this program when it suits"
+        ),
         "the flag -server.addr still wins"
     );
 }
@@ -461,6 +464,8 @@ fn secret_that_changed_behind_its_file_needs_a_restart_too() {
     write("two\n");
     assert_eq!(
         client.restart_warning(&client.reload().expect("reload")).as_deref(),
-        Some("changed, but in effect only after a restart: the secrets of sla.dingtalk")
+        Some(
+            "RUN-901 changed, but not in effect yet: the secrets of sla.dingtalk → restart this program when it suits"
+        )
     );
 }

@@ -108,7 +108,9 @@ fn check_place(read: &Reader<'_>, name: &str) -> Result<(), Error> {
         },
         Origin::Flag => {
             read.warn(format!(
-                "--{name}: arguments are visible to every user of this machine; a file or the environment is not"
+                "{} --{name}: every user of this machine can read arguments → write it as file:PATH, or give it in the \
+                 environment",
+                code::SECRET_ARGUMENT
             ));
             Ok(())
         }

@@ -98,8 +98,10 @@ impl<C: Connect> Task<C> {
             let result = tokio::time::timeout(limit, connect.connect()).await;
             Done::Connect(result.unwrap_or_else(|_| {
                 Err(ConnectError::new(format!(
-                    "no answer to the dial within {limit:?}: the server or a firewall on the way drops it -> check that \
-                     the server runs and can be reached"
+                    "{} the server answered, but no connection was ready within {} s → check that a TunneLS server \
+                     listens there and that the path to it is not overloaded",
+                    sla::code::DIAL_LATE,
+                    limit.as_secs_f32()
                 )))
             }))
         });

@@ -27,34 +27,54 @@ pub(super) enum Verdict {
 pub(super) fn judge(result: &Result<Response, String>) -> Verdict {
     let response = match result {
         Ok(response) => response,
-        Err(cause) => return Verdict::Failed(cause.clone()),
+        Err(cause) => {
+            let text = format!(
+                "{} {cause} → check the name service and the way out to the robot",
+                code::ALERT_UNREACHABLE
+            );
+            return Verdict::Failed(text);
+        }
     };
     match response.status {
         200 => {}
         429 => return Verdict::Muted,
         status @ 300..=399 => {
             return Verdict::Rejected(format!(
-                "HTTP {status}: a redirect is not followed; check sla.dingtalk.url"
+                "{} HTTP {status}, and a redirect is not followed → check sla.dingtalk.url",
+                code::ALERT_NO_ROBOT
             ));
         }
-        status => return Verdict::Failed(format!("HTTP {status}")),
+        status => {
+            return Verdict::Failed(format!(
+                "{} the robot answered HTTP {status} → if it stays so, ask DingTalk; the alert itself is in this log",
+                code::ALERT_ANSWER
+            ));
+        }
     }
     let body: serde_json::Value = match serde_json::from_slice(&response.body) {
         Ok(body) => body,
-        Err(_) => return Verdict::Failed("the answer is not JSON: is sla.dingtalk.url a robot?".to_owned()),
+        Err(_) => return Verdict::Failed(no_robot("the answer is not JSON")),
     };
-    let code = body.get("errcode").and_then(serde_json::Value::as_i64);
+    let errcode = body.get("errcode").and_then(serde_json::Value::as_i64);
     let words = body.get("errmsg").and_then(serde_json::Value::as_str).unwrap_or("no reason given");
-    match code {
+    match errcode {
         Some(0) => Verdict::Taken,
         Some(SENT_TOO_FAST) => Verdict::Muted,
         Some(NOT_TRUSTED) => Verdict::Rejected(not_trusted(words)),
-        Some(code @ (NO_TOKEN | UNKNOWN_TOKEN)) => Verdict::Rejected(format!(
-            "DingTalk does not know the token (errcode {code}: {words}) → check sla.dingtalk.token"
+        Some(number @ (NO_TOKEN | UNKNOWN_TOKEN)) => Verdict::Rejected(format!(
+            "{} DingTalk does not know the token (errcode {number}: {words}) → check sla.dingtalk.token",
+            code::ALERT_TOKEN
         )),
-        Some(code) => Verdict::Failed(format!("errcode {code}: {words}")),
-        None => Verdict::Failed("the answer has no errcode: is sla.dingtalk.url a robot?".to_owned()),
+        Some(number) => Verdict::Failed(format!(
+            "{} the robot answered errcode {number}: {words} → look the number up in DingTalk's manual",
+            code::ALERT_ANSWER
+        )),
+        None => Verdict::Failed(no_robot("the answer has no errcode")),
     }
+}
+
+fn no_robot(why: &str) -> String {
+    format!("{} {why} → check that sla.dingtalk.url is a robot's", code::ALERT_NO_ROBOT)
 }
 
 /// One code for three checks; only the words tell them apart.
@@ -97,7 +117,10 @@ mod tests {
         assert_eq!(answer(200, r#"{"errcode":0,"errmsg":"ok"}"#), Verdict::Taken);
         assert_eq!(
             answer(200, r#"{"errcode":-1,"errmsg":"busy"}"#),
-            Verdict::Failed("errcode -1: busy".to_owned())
+            Verdict::Failed(
+                "ALR-606 the robot answered errcode -1: busy → look the number up in DingTalk's manual"
+                    .to_owned()
+            )
         );
         for body in ["", "[]", "{}", r#"{"errcode":"0"}"#, "<html>"] {
             assert!(matches!(answer(200, body), Verdict::Failed(_)), "{body}");

@@ -149,7 +149,9 @@ fn failed_message_is_tried_three_times_with_back_off_then_noted() {
     }
     assert_eq!(world.send().as_deref(), Some("a is down"));
     world.fail("no route to https://x/?access_token=tok%2Fen&timestamp=1&sign=abc%3D (os error 113)");
-    let cause = "no route to https://x/?access_token=***&timestamp=1&sign=*** (os error 113)".to_owned();
+    let cause = "ALR-608 no route to https://x/?access_token=***&timestamp=1&sign=*** (os error 113) → check the name service and \
+                 the way out to the robot"
+        .to_owned();
     assert_eq!(world.alerts.poll_note(), Some(Note::Failed { cause, tries: 3 }));
     assert!(world.alerts.is_idle());
 }
