@@ -89,7 +89,8 @@ pub struct SessionConfig {
     /// A server closes a connection without streams after this. Default 60 s; more costs open sockets that
     /// nobody uses. Clients go by [`Config::idle_max`].
     pub server_idle: Duration,
-    /// Seed of the connection's jitter (ping times); give each connection its own. Default 0.
+    /// Seed of the jitter of PINGs and of back-off. Default 0: a pool and a listener draw one by chance for
+    /// themselves and each connection; any other value is taken as it is, for a simulation that repeats itself.
     pub seed: u64,
 }
 

@@ -16,16 +16,16 @@ use bytes::Bytes;
 use eagersocks::{Gate, HandshakeError, Request};
 use framing::remux2::Code;
 use sla::event::{self, Access, Role, Sock};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use transport::{ClientTls, ListenOptions, Socket};
+use transport::{ClientTls, ListenOptions};
 
 use crate::carrier::Alone;
 use crate::listen::Door;
 use crate::outbound::{Opened, Outbound};
-use crate::relay::{Broken, Muxed, Plain, Quiet, Report, relay};
+use crate::relay::{Armed, Broken, Muxed, Plain, Quiet, Report, relay};
 use crate::shutdown::{Phase, Shutdown};
 use crate::{Error, config, refused, tasks};
 
@@ -43,7 +43,8 @@ impl std::fmt::Debug for Client {
     }
 }
 
-struct Inner {
+/// What all flows of a client share.
+pub(crate) struct Inner {
     config: config::Client,
     front: ArcSwap<eagersocks::Config>,
     gate: Gate,
@@ -60,11 +61,7 @@ impl Client {
     pub async fn bind(config: config::Client) -> Result<Self, Error> {
         let (outbound, tls) = Outbound::new(&config)?;
         let door = Door::open(&config.listen, &ListenOptions::default()).await?;
-        let front = front(&config);
-        let slots = Arc::new(Semaphore::new(config.conn_max));
-        let inner =
-            Inner { front: ArcSwap::from_pointee(front), gate: Gate::new(), outbound, tls, slots, config };
-        Ok(Self { door, inner: Arc::new(inner) })
+        Ok(Self { door, inner: Arc::new(Inner::new(config, outbound, tls)) })
     }
 
     /// Where applications connect, with the real port where 0 was asked for.
@@ -161,6 +158,15 @@ impl Reloader {
     }
 }
 
+impl Inner {
+    /// For flows that go by `outbound`.
+    pub(crate) fn new(config: config::Client, outbound: Outbound, tls: Option<Arc<ClientTls>>) -> Self {
+        let front = ArcSwap::from_pointee(front(&config));
+        let slots = Arc::new(Semaphore::new(config.conn_max));
+        Self { config, front, gate: Gate::new(), outbound, tls, slots }
+    }
+}
+
 fn front(config: &config::Client) -> eagersocks::Config {
     eagersocks::Config {
         reply: config.reply,
@@ -170,8 +176,19 @@ fn front(config: &config::Client) -> eagersocks::Config {
     }
 }
 
+/// The socket of an application.
+pub(crate) trait Application: AsyncRead + AsyncWrite + Armed + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Armed + Unpin> Application for S {}
+
 /// One application connection, from its first byte to its access line.
-async fn flow(inner: &Inner, socket: Socket, peer: String, source: Option<SocketAddr>, shutdown: &Shutdown) {
+pub(crate) async fn flow<S: Application>(
+    inner: &Inner,
+    socket: S,
+    peer: String,
+    source: Option<SocketAddr>,
+    shutdown: &Shutdown,
+) {
     let front = inner.front.load_full();
     let shaken = match source {
         Some(source) => eagersocks::handshake_from(socket, &front, source.ip(), &inner.gate).await,
@@ -192,9 +209,9 @@ async fn flow(inner: &Inner, socket: Socket, peer: String, source: Option<Socket
 }
 
 /// Opens the way to the destination and moves the bytes.
-async fn carry(
+async fn carry<S: Application>(
     inner: &Inner,
-    mut socket: Socket,
+    mut socket: S,
     request: &Request,
     story: &mut Story,
     shutdown: &Shutdown,
@@ -211,6 +228,7 @@ async fn carry(
     };
     let limit = if strict { inner.config.strict_timeout } else { Duration::MAX };
     let outcome = tokio::select! {
+        biased;
         outcome = timeout(limit, opened) => outcome.unwrap_or_else(|_| {
             let text = format!("the server told no result within {} s", limit.as_secs());
             Err(Broken::new("timeout", Code::DIAL_TIMEOUT, text))
@@ -247,7 +265,7 @@ async fn carry(
 }
 
 /// Tells the application why it gets nothing: by the protocol's code if nothing was told yet, else by a reset.
-async fn answer_failure(mut socket: Socket, request: &Request, failure: &Broken) {
+async fn answer_failure<S: Application>(mut socket: S, request: &Request, failure: &Broken) {
     let reply = request.reply_failure(failure.code);
     if reply.is_empty() {
         return;

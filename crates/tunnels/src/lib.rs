@@ -52,6 +52,8 @@ mod relay;
 pub mod run;
 mod server;
 mod shutdown;
+#[cfg(test)]
+mod simulated;
 mod tasks;
 mod unreached;
 mod webhook;

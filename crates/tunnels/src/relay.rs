@@ -324,28 +324,42 @@ pub(crate) struct Plain<S> {
     who: &'static str,
 }
 
-/// What [`Plain`] needs of a socket besides bytes.
+/// What a flow needs of a socket besides bytes.
 pub(crate) trait Armed {
+    /// From now on any close is a reset, even of a process that is killed.
+    fn arm_reset(&self) -> std::io::Result<()>;
+
     /// From now on closing sends what is queued and ends orderly.
-    fn disarm_reset(&self);
+    fn disarm_reset(&self) -> std::io::Result<()>;
 }
 
 impl Armed for transport::Socket {
-    fn disarm_reset(&self) {
-        // Fails only on a socket that has gone already.
-        let _ = Self::disarm_reset(self);
+    fn arm_reset(&self) -> std::io::Result<()> {
+        Self::arm_reset(self)
     }
-}
 
-impl Armed for Explained<transport::Stream> {
-    fn disarm_reset(&self) {
-        Armed::disarm_reset(self.get_ref());
+    fn disarm_reset(&self) -> std::io::Result<()> {
+        Self::disarm_reset(self)
     }
 }
 
 impl Armed for transport::Stream {
-    fn disarm_reset(&self) {
-        let _ = Self::disarm_reset(self);
+    fn arm_reset(&self) -> std::io::Result<()> {
+        Self::arm_reset(self)
+    }
+
+    fn disarm_reset(&self) -> std::io::Result<()> {
+        Self::disarm_reset(self)
+    }
+}
+
+impl Armed for Explained<transport::Stream> {
+    fn arm_reset(&self) -> std::io::Result<()> {
+        self.get_ref().arm_reset()
+    }
+
+    fn disarm_reset(&self) -> std::io::Result<()> {
+        self.get_ref().disarm_reset()
     }
 }
 
@@ -432,7 +446,8 @@ impl<S: AsyncRead + AsyncWrite + Armed + Unpin> Endpoint for Plain<S> {
     }
 
     fn close(self) {
-        self.socket.disarm_reset();
+        // Fails only on a socket that has gone already.
+        let _ = self.socket.disarm_reset();
     }
 }
 

@@ -7,6 +7,11 @@ pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+/// The configured seed, or one by chance where none is.
+pub(crate) fn seed_or_chance(seed: u64) -> u64 {
+    if seed == 0 { rand::random() } else { seed }
+}
+
 /// Notices that the machine was suspended: `CLOCK_BOOTTIME` goes on meanwhile, `CLOCK_MONOTONIC` (and all timers) stand still.
 #[derive(Debug)]
 pub(crate) struct Wakefulness {

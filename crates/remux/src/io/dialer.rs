@@ -12,7 +12,7 @@
 
 mod task;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ use crate::error::{ConnectionError, DialError, OpenReason};
 use crate::io::connect::{Connect, ConnectError};
 use crate::io::connection::{ConnEvent, Connection, Observer};
 use crate::io::retry::{Reopen, Reopening};
-use crate::io::shared::now;
+use crate::io::shared::{now, seed_or_chance};
 use crate::io::stream::Stream;
 use crate::pool::meter::Meter;
 use crate::pool::{self, Action, CloseReason, Limits, Pool, Proof, RequestError, Ticket, Waiter};
@@ -154,7 +154,7 @@ impl Builder {
     /// Outside a tokio runtime.
     pub fn build(self, connect: impl Connect) -> Dialer {
         let Self { config, name, budget } = self;
-        let pool = Pool::new(pool_config(&config), rand::random());
+        let pool = Pool::new(pool_config(&config), seed_or_chance(config.session.seed));
         let core = Arc::new(Core {
             config,
             budget: budget.unwrap_or_default(),
@@ -314,8 +314,8 @@ impl Core {
 /// The pool and everything it speaks about.
 struct State {
     pool: Pool<Cause>,
-    lines: HashMap<Ticket, Line>,
-    requests: HashMap<Waiter, Request>,
+    lines: BTreeMap<Ticket, Line>,
+    requests: BTreeMap<Waiter, Request>,
     next_waiter: u64,
     /// The answer to a request whose caller is still in [`Core::open`], with the lock held.
     answered: Option<Result<Stream, DialError>>,
@@ -368,8 +368,8 @@ impl State {
     fn new(pool: Pool<Cause>) -> Self {
         Self {
             pool,
-            lines: HashMap::new(),
-            requests: HashMap::new(),
+            lines: BTreeMap::new(),
+            requests: BTreeMap::new(),
             next_waiter: 0,
             answered: None,
             unclaimed: Vec::new(),

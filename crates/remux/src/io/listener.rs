@@ -23,6 +23,7 @@ use crate::config::{Config, Role, SessionConfig, Wire};
 use crate::error::{ConnectionError, OpenError};
 use crate::io::connect::{Connected, PeerFacts};
 use crate::io::driver::{ConnEvent, Connection, Observer, start};
+use crate::io::shared::seed_or_chance;
 use crate::io::stream::Stream;
 use crate::session::Open;
 
@@ -50,7 +51,8 @@ impl Listener {
     /// Must be called within a tokio runtime. After [`Listener::close`] the connection is turned away with GOAWAY.
     pub fn serve(&self, connected: Connected) -> ConnectionHandle {
         let id = ConnectionId(rand::random());
-        let config = SessionConfig { seed: rand::random(), ..self.config.session.clone() };
+        let session = &self.config.session;
+        let config = SessionConfig { seed: seed_or_chance(session.seed), ..session.clone() };
         let observer = Arc::new(Watch { shared: Arc::downgrade(&self.shared) });
         let (connection, task) = start(Role::Server, connected, id, config, self.budget.clone(), observer);
         let closed = {

@@ -12,7 +12,7 @@
 //!     └─────socket is full──▶ Blocked ──Nudge::Command──▶ Running
 //! ```
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 
 use crate::config::{Role, Wire};
 use crate::error::{ConnectionError, OpenError, OpenReason, StreamError};
-pub(crate) use crate::io::clock::now;
+pub(crate) use crate::io::clock::{now, seed_or_chance};
 use crate::io::connect::PeerFacts;
 use crate::session::{Event, Open, PathInfo, Recv, Session, StreamEnd, StreamId};
 
@@ -42,7 +42,7 @@ impl Shared {
     pub(crate) fn new(id: ConnectionId, wire: Wire, facts: PeerFacts, session: Session) -> Arc<Self> {
         let inner = Inner {
             session,
-            slots: HashMap::new(),
+            slots: BTreeMap::new(),
             park: Park::Running,
             driver: None,
             paused: false,
@@ -117,7 +117,7 @@ pub(crate) enum Park {
 
 pub(crate) struct Inner {
     pub(crate) session: Session,
-    slots: HashMap<StreamId, Slot>,
+    slots: BTreeMap<StreamId, Slot>,
     park: Park,
     driver: Option<Waker>,
     /// The driver has stopped reading until the session wants bytes again.

@@ -20,7 +20,7 @@ use crate::config::{Config, Role, SessionConfig};
 use crate::error::ConnectionError;
 use crate::io::connect::{Connect, ConnectError, Connected};
 use crate::io::driver::start;
-use crate::io::shared::now;
+use crate::io::shared::{now, seed_or_chance};
 use crate::pool::Ticket;
 use crate::pool::meter::Meter;
 
@@ -180,7 +180,7 @@ impl<C: Connect> Task<C> {
 }
 
 fn session_config(config: &Config) -> SessionConfig {
-    SessionConfig { seed: rand::random(), ..config.session.clone() }
+    SessionConfig { seed: seed_or_chance(config.session.seed), ..config.session.clone() }
 }
 
 /// However the task ends, nobody waits for it.
