@@ -85,6 +85,59 @@ async fn streams_of_the_server_do_not_count_as_ends_of_the_clients() {
     theirs.read_exact(&mut got).await.unwrap();
 }
 
+/// Found by the simulation of whole flows: the tail of an upload on a slow path was cut 2 s after its connection had worn out.
+#[tokio::test(start_paused = true)]
+async fn last_bytes_of_a_worn_connection_arrive_however_slow_the_path() {
+    let listener = Arc::new(Listener::new(Config::default()));
+    let serving = listener.clone();
+    let connect = move || {
+        let serving = serving.clone();
+        async move {
+            let (near, middle) = tokio::io::duplex(4096);
+            let (other, far) = tokio::io::duplex(4096);
+            tokio::spawn(slow_path(middle, other));
+            serving.serve(Connected::new(ByteStream::new(far), Wire::Remux2, PeerFacts::default()));
+            Ok::<_, ConnectError>(Connected::new(ByteStream::new(near), Wire::Remux2, PeerFacts::default()))
+        }
+    };
+    let dialer = Dialer::new(connect, Config { reuse_max_count: 1, ..Config::default() });
+    let mut upload = dialer.open(Open::stream()).await.unwrap();
+    let mut received = listener.accept().await.unwrap();
+    received.shutdown().await.unwrap();
+    upload.write_all(&[7; UPLOAD]).await.unwrap();
+    upload.shutdown().await.unwrap();
+    assert_eq!(upload.read(&mut [0]).await.unwrap(), 0);
+    drop(upload);
+    let mut got = Vec::new();
+    received.read_to_end(&mut got).await.unwrap();
+    assert_eq!(got.len(), UPLOAD);
+}
+
+const UPLOAD: usize = 150_000;
+
+/// Carries 1,000 bytes each tenth of a second to `b`, and everything at once to `a`.
+async fn slow_path(a: DuplexStream, b: DuplexStream) {
+    let (mut a_reads, mut a_writes) = tokio::io::split(a);
+    let (mut b_reads, mut b_writes) = tokio::io::split(b);
+    let there = async {
+        let mut chunk = [0; 1_000];
+        loop {
+            let count = a_reads.read(&mut chunk).await.unwrap_or(0);
+            if count == 0 {
+                let _ = b_writes.shutdown().await;
+                return;
+            }
+            sleep(SECOND / 10).await;
+            let _ = b_writes.write_all(&chunk[..count]).await;
+        }
+    };
+    let back = async {
+        let _ = tokio::io::copy(&mut b_reads, &mut a_writes).await;
+        let _ = a_writes.shutdown().await;
+    };
+    tokio::join!(there, back);
+}
+
 struct Pair {
     dialer: Dialer,
     listener: Arc<Listener>,

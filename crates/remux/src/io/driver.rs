@@ -131,7 +131,7 @@ struct Driver {
 enum Phase {
     Running,
     /// The streams have ended; the transport ends as well.
-    Closing(Closing, ConnectionError),
+    Closing(Closing, Patience, ConnectionError),
     Gone,
 }
 
@@ -144,6 +144,26 @@ enum Closing {
     /// Reads up to the peer's end: unread bytes would make the kernel throw away our last words. So many were read.
     Linger(usize),
     Done,
+}
+
+/// How long an orderly end may take. The last bytes of streams that ended well are owed to the peer, however slow the path:
+/// as long as it takes some there is more time, up to a limit.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    without_progress: Duration,
+    end: Instant,
+}
+
+impl Patience {
+    fn new(now: Instant, cause: &ConnectionError) -> Self {
+        let owed = *cause == ConnectionError::Drained;
+        let (without_progress, total) = if owed { (OWED_STALL, OWED_MAX) } else { (CLOSE_MAX, CLOSE_MAX) };
+        Self { without_progress, end: now.checked_add(total).unwrap_or(now) }
+    }
+
+    fn deadline(&self, now: Instant) -> Instant {
+        now.checked_add(self.without_progress).unwrap_or(now).min(self.end)
+    }
 }
 
 /// What a turn has used up.
@@ -211,10 +231,9 @@ impl Driver {
                 End::Orderly(cause) => (Closing::Flush, cause),
             };
             let cause = self.end_streams(cause);
-            if let Some(at) = now().checked_add(CLOSE_MAX) {
-                self.arm(at);
-            }
-            self.phase = Phase::Closing(closing, cause);
+            let patience = Patience::new(now(), &cause);
+            self.arm(patience.deadline(now()));
+            self.phase = Phase::Closing(closing, patience, cause);
         }
         ready!(self.poll_close(cx));
         Poll::Ready(self.finish())
@@ -554,18 +573,28 @@ impl Driver {
         verdict
     }
 
-    /// Ends the transport in good order as far as the peer takes part, within [`CLOSE_MAX`].
+    /// Ends the transport in good order as far as the peer takes part, within its [`Patience`].
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.timer.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        while let Phase::Closing(closing, _) = &mut self.phase {
+        while let Phase::Closing(closing, patience, _) = &mut self.phase {
+            let patience = *patience;
             *closing = match closing {
                 Closing::Flush => {
                     let before = self.batch.len();
                     let written = self.records.poll_write(cx, &mut self.batch);
-                    self.bytes_out =
-                        self.bytes_out.saturating_add(wide(before.saturating_sub(self.batch.len())));
+                    let moved = before.saturating_sub(self.batch.len());
+                    self.bytes_out = self.bytes_out.saturating_add(wide(moved));
+                    if moved > 0 {
+                        let now = now();
+                        self.armed = Some(patience.deadline(now));
+                        self.timer.as_mut().reset(patience.deadline(now).into());
+                        // A timer that was reset wakes only who polls it again.
+                        if self.timer.as_mut().poll(cx).is_ready() {
+                            return Poll::Ready(());
+                        }
+                    }
                     match ready!(written) {
                         Ok(()) => {
                             self.shared.lock().session.poll_transmit(now(), &mut self.batch);
@@ -596,7 +625,7 @@ impl Driver {
 
     fn finish(&mut self) -> ConnectionError {
         let cause = match std::mem::replace(&mut self.phase, Phase::Gone) {
-            Phase::Closing(_, cause) => cause,
+            Phase::Closing(_, _, cause) => cause,
             Phase::Running | Phase::Gone => ConnectionError::Aborted(DROPPED.into()),
         };
         self.log_end(&cause);
@@ -628,7 +657,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         match &self.phase {
             Phase::Gone => {}
-            Phase::Closing(_, cause) => {
+            Phase::Closing(_, _, cause) => {
                 let cause = cause.clone();
                 self.log_end(&cause);
             }
@@ -668,7 +697,11 @@ const SMALL_READS: u8 = 16;
 const SPARE_MIN: usize = 1024;
 /// Shortest time between two looks at the socket's figures.
 const PROBE_EVERY: Duration = Duration::from_millis(100);
-/// How long an orderly end may take.
+/// How long an orderly end may take when nothing is owed to the peer.
 const CLOSE_MAX: Duration = Duration::from_secs(2);
+/// How long a peer may take none of what is owed to it.
+const OWED_STALL: Duration = Duration::from_secs(30);
+/// How long it may take for all of that, as for the last bytes of a stream that was let go of.
+const OWED_MAX: Duration = Duration::from_secs(300);
 /// Bytes thrown away while waiting for the peer's end.
 const LINGER_BYTES: usize = 4 * 1024 * 1024;

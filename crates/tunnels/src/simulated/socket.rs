@@ -13,7 +13,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::relay::Armed;
 
-/// One end of a simulated connection; dropped, it closes as a socket does: RST while armed or with bytes unread, else FIN.
+/// One end of a simulated connection; dropped, it closes as the kernel does: RST while armed or with bytes unread,
+/// else what was written still arrives, and then FIN.
 #[derive(Debug)]
 pub(super) struct SimSocket {
     network: Network,
@@ -142,7 +143,7 @@ impl AsyncWrite for SimSocket {
         let side = self.side;
         let mut state = self.network.0.lock();
         if state.ends[1 - side].closed {
-            state.reset();
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         if state.is_cut() {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
@@ -186,14 +187,14 @@ impl Armed for SimSocket {
 impl Drop for SimSocket {
     fn drop(&mut self) {
         let mut state = self.network.0.lock();
-        let end = &mut state.ends[self.side];
-        end.closed = true;
-        if end.armed || !end.ended {
+        state.ends[self.side].closed = true;
+        let unread = matches!(state.out(1 - self.side).receive(now(), 1), Some(Arrival::Data(_)));
+        if state.ends[self.side].armed || unread {
             state.reset();
         } else {
             state.out(self.side).finish(now());
-            state.ends[1 - self.side].wake();
         }
+        state.ends[1 - self.side].wake();
     }
 }
 

@@ -193,7 +193,7 @@ impl World {
         }
         let mut fates = ground.struck.lock().clone();
         fates.extend(self.planned());
-        let held = |budget: &Budget| budget.held().0;
+        let held = |budget: &Budget| budget.used();
         Story {
             flows: told,
             fates,
