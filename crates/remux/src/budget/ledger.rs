@@ -39,7 +39,7 @@ impl Ledger {
         self.growth
     }
 
-    pub(crate) fn budget(&self) -> &Budget {
+    pub(crate) const fn budget(&self) -> &Arc<Budget> {
         &self.budget
     }
 

@@ -217,6 +217,14 @@ pub struct Charge {
     bytes: u64,
 }
 
+impl Charge {
+    /// Charges `more` bytes.
+    pub fn add(&mut self, more: u64) {
+        self.budget.add(more);
+        self.bytes = self.bytes.saturating_add(more);
+    }
+}
+
 impl Drop for Charge {
     fn drop(&mut self) {
         self.budget.subtract(self.bytes);

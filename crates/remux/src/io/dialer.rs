@@ -23,7 +23,7 @@ use sla::ConnectionId;
 use sla::event::{self, Health};
 use tokio::sync::{Notify, oneshot};
 
-use crate::budget::{Budget, Stage};
+use crate::budget::{Budget, Charge, Stage};
 use crate::config::{Config, Wire};
 use crate::error::{ConnectionError, DialError, OpenReason};
 use crate::io::connect::{Connect, ConnectError};
@@ -223,7 +223,12 @@ impl Core {
         let now = now();
         let (waiter, answer) = {
             let mut state = self.state.lock();
-            let waiter = state.ask(now, open, asked, refused_by);
+            let charge = self.budget.charge(WAITING.saturating_add(open.first.len() as u64));
+            let waiter = state.ask(
+                now,
+                Request { open, asked, first_try: refused_by.is_none(), charge, reply: None },
+                refused_by,
+            );
             state.pump(self, now);
             let answered = state.answered.take();
             let (reply, answer) = oneshot::channel();
@@ -348,6 +353,8 @@ struct Request {
     asked: Instant,
     /// Whether it may be asked again, should the server refuse it: once.
     first_try: bool,
+    /// For itself and its first data, while it waits.
+    charge: Charge,
     /// `None` while its caller holds the lock.
     reply: Option<oneshot::Sender<Result<Stream, DialError>>>,
 }
@@ -382,11 +389,11 @@ impl State {
         }
     }
 
-    fn ask(&mut self, now: Instant, open: Open, asked: Instant, refused_by: Option<Ticket>) -> Waiter {
+    fn ask(&mut self, now: Instant, request: Request, refused_by: Option<Ticket>) -> Waiter {
         let waiter = Waiter(self.next_waiter);
         self.next_waiter = self.next_waiter.wrapping_add(1);
-        let first_try = refused_by.is_none();
-        self.requests.insert(waiter, Request { open, asked, first_try, reply: None });
+        let asked = request.asked;
+        self.requests.insert(waiter, request);
         match refused_by {
             None => self.pool.request(now, waiter),
             Some(ticket) => {
@@ -436,7 +443,7 @@ impl State {
             self.retry_elsewhere(now, waiter, ticket, request);
             return;
         };
-        let Request { open, asked, first_try, reply } = request;
+        let Request { open, asked, first_try, charge, reply } = request;
         let kept = first_try.then(|| open.clone());
         match line.connection.open(open) {
             Ok(mut stream) => {
@@ -456,7 +463,7 @@ impl State {
                     self.answer(reply, Err(core.short_of_memory()));
                 }
                 OpenReason::Closed | OpenReason::Draining | OpenReason::Exhausted | OpenReason::TooMany => {
-                    let request = Request { open: error.open, asked, first_try, reply };
+                    let request = Request { open: error.open, asked, first_try, charge, reply };
                     self.retry_elsewhere(now, waiter, ticket, request);
                 }
             },
@@ -633,6 +640,8 @@ fn proof(wire: Wire) -> Proof {
     }
 }
 
+/// What a request that waits takes beside its first data.
+const WAITING: u64 = 2 << 10;
 /// A classic connection that has lasted this long was accepted.
 const CLASSIC_PROOF: Duration = Duration::from_secs(3);
 /// How long connections may take to close after a drain's limit: the driver's own bound, and a little.

@@ -16,6 +16,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
+use crate::budget::{Budget, Charge};
 use crate::error::{DialError, StreamError};
 use crate::io::shared::Side;
 use crate::io::stream::Stream;
@@ -52,6 +53,7 @@ pub(crate) struct Replay {
     asked: Instant,
     pub(crate) chunks: Vec<Bytes>,
     bytes: usize,
+    charge: Charge,
     pub(crate) finished: bool,
 }
 
@@ -65,12 +67,14 @@ pub(crate) struct Busy {
 }
 
 impl Retry {
-    pub(crate) fn armed(reopen: Arc<dyn Reopen>, open: Open, asked: Instant) -> Self {
+    pub(crate) fn armed(reopen: Arc<dyn Reopen>, open: Open, asked: Instant, budget: &Arc<Budget>) -> Self {
         if open.first.len() > REPLAY_MAX {
             return Self::Off;
         }
         let bytes = open.first.len();
-        Self::Armed(Box::new(Replay { reopen, open, asked, chunks: Vec::new(), bytes, finished: false }))
+        let charge = budget.charge(bytes as u64);
+        let chunks = Vec::new();
+        Self::Armed(Box::new(Replay { reopen, open, asked, chunks, bytes, charge, finished: false }))
     }
 
     pub(crate) fn is_busy(&self) -> bool {
@@ -89,11 +93,13 @@ impl Retry {
             *self = Self::Off;
             return;
         }
-        if let Self::Armed(replay) = self {
-            replay.chunks.push(chunk.clone());
-        } else if let Self::Busy(busy) = self {
-            busy.replay.chunks.push(chunk.clone());
-        }
+        let replay = match self {
+            Self::Off => return,
+            Self::Armed(replay) => &mut **replay,
+            Self::Busy(busy) => &mut busy.replay,
+        };
+        replay.charge.add(chunk.len() as u64);
+        replay.chunks.push(chunk.clone());
     }
 
     /// Keeps the end of input.

@@ -90,7 +90,8 @@ impl Stream {
     /// Lets the stream be opened again elsewhere, once, as long as the peer has not answered and little was sent.
     /// `open` is what opened it, with its first data; `asked`: when.
     pub(crate) fn arm(&mut self, reopen: Arc<dyn Reopen>, open: Open, asked: Instant) {
-        self.retry = Retry::armed(reopen, open, asked);
+        let budget = self.link.shared.lock().session.budget().clone();
+        self.retry = Retry::armed(reopen, open, asked, &budget);
     }
 
     /// The stream's number on its connection.

@@ -185,6 +185,7 @@ impl Session {
         let growth =
             Growth { rtt: round_trip, config: window, stage: ledger.budget().stage(), allows: &allows };
         let Some(stream) = self.table.get_mut(key) else { return };
+        stream.recv.release(n);
         if stream.recv.credit.consume(n as u64, now, &growth) {
             self.stats.grown = self.stats.grown.saturating_add(1);
         }

@@ -55,6 +55,7 @@
 
 mod app;
 mod batch;
+mod chunks;
 mod credit;
 mod event;
 mod life;
@@ -330,6 +331,11 @@ impl Session {
     /// [`Budget`] beside its fixed cost.
     pub const fn charged(&self) -> (u64, u64) {
         (self.ledger.held(), self.ledger.growth())
+    }
+
+    /// The budget it shares with others.
+    pub fn budget(&self) -> &Arc<Budget> {
+        self.ledger.budget()
     }
 
     /// The peer speaks this wire. A server of another kind may answer with an alert or a page: only what the wire begins

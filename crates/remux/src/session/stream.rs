@@ -13,14 +13,14 @@
 //! that nobody reads keeps its whole buffer alive, and is charged for its own bytes only. Short ones (under 2 KiB) are
 //! copied together, so that a flood of them is no flood of allocations.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use framing::remux2::{Code, Open as OpenPayload, Opened};
 
 use super::StreamId;
 use super::batch::Batch;
+use super::chunks::Chunks;
 use super::credit::{RecvCredit, SendCredit};
 use super::liveness::later;
 use crate::error::StreamError;
@@ -110,7 +110,8 @@ impl Stream {
 
     /// The bytes to charge: its own, those promised or unread, those queued to be sent, and what all the chunks cost.
     pub(super) fn held(&self, classic: bool) -> u64 {
-        let receive = if classic { self.recv.credit.unread() } else { self.recv.claim() };
+        let promised = if classic { 0 } else { self.recv.promised() };
+        let receive = self.recv.chunks.footprint().max(promised);
         let chunks = self.recv.chunks.cost().saturating_add(self.send.chunks.cost());
         STREAM.saturating_add(receive).saturating_add(self.send.queued as u64).saturating_add(chunks)
     }
@@ -288,8 +289,14 @@ impl RecvHalf {
         }
     }
 
-    pub(super) fn push_part(&mut self, input: &mut BytesMut, n: usize) {
-        self.chunks.push_part(input, n);
+    /// Takes the first `n` bytes of `input`; what they keep in memory stays within `room`.
+    pub(super) fn push_part(&mut self, input: &mut BytesMut, n: usize, room: u64) {
+        self.chunks.push_part(input, n, room);
+    }
+
+    /// The application is done with `n` bytes that it took.
+    pub(super) fn release(&mut self, n: usize) {
+        self.chunks.release(n);
     }
 
     pub(super) fn pop(&mut self) -> Option<Bytes> {
@@ -312,6 +319,7 @@ impl RecvHalf {
             let Some(chunk) = self.chunks.take(left) else { return };
             left = left.saturating_sub(chunk.len());
         }
+        self.chunks.release(n);
     }
 
     /// Drops what is unread and all that is still to come.
@@ -335,11 +343,8 @@ impl RecvHalf {
     }
 
     /// Bytes that are unread or may come; none may once the direction is over.
-    fn claim(&self) -> u64 {
-        match self.state {
-            RecvState::Open => self.credit.claim(),
-            RecvState::Finished | RecvState::Failed => self.chunks.bytes as u64,
-        }
+    pub(super) fn promised(&self) -> u64 {
+        if self.state == RecvState::Open { self.credit.claim() } else { 0 }
     }
 
     pub(super) fn growth(&self) -> u64 {
@@ -347,148 +352,5 @@ impl RecvHalf {
     }
 }
 
-/// A queue of bytes in which short chunks are copied together.
-#[derive(Debug, Default)]
-struct Chunks {
-    queue: VecDeque<Bytes>,
-    /// Behind the queue: short chunks, growing together.
-    tail: BytesMut,
-    bytes: usize,
-}
-
-impl Chunks {
-    fn len(&self) -> usize {
-        self.queue.len().saturating_add(usize::from(!self.tail.is_empty()))
-    }
-
-    /// What they take beside their bytes.
-    fn cost(&self) -> u64 {
-        (self.len() as u64).saturating_mul(CHUNK)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.bytes == 0
-    }
-
-    fn push(&mut self, data: Bytes) {
-        self.bytes = self.bytes.saturating_add(data.len());
-        if data.len() < SHORT && !self.queue.is_empty() {
-            return self.append(&data);
-        }
-        self.close_tail();
-        if !data.is_empty() {
-            self.queue.push_back(data);
-        }
-    }
-
-    /// Takes the first `n` bytes of `input`: shared when they are many, copied when they are few.
-    fn push_part(&mut self, input: &mut BytesMut, n: usize) {
-        let n = n.min(input.len());
-        let first = self.is_empty();
-        self.bytes = self.bytes.saturating_add(n);
-        if n >= SHARED {
-            self.close_tail();
-            self.queue.push_back(input.split_to(n).freeze());
-            return;
-        }
-        let part = input.get(..n).unwrap_or_default();
-        if n >= SHORT || first {
-            self.close_tail();
-            self.queue.push_back(Bytes::copy_from_slice(part));
-        } else {
-            self.append(part);
-        }
-        input.advance(n);
-    }
-
-    fn append(&mut self, data: &[u8]) {
-        if self.tail.len().saturating_add(data.len()) > TAIL {
-            self.close_tail();
-        }
-        self.tail.extend_from_slice(data);
-    }
-
-    fn close_tail(&mut self) {
-        if !self.tail.is_empty() {
-            self.queue.push_back(std::mem::take(&mut self.tail).freeze());
-        }
-    }
-
-    /// The next chunk, at most `most` bytes of it.
-    fn take(&mut self, most: usize) -> Option<Bytes> {
-        if self.queue.is_empty() {
-            self.close_tail();
-        }
-        let front = self.queue.front_mut()?;
-        let chunk = if front.len() <= most { self.queue.pop_front()? } else { front.split_to(most) };
-        self.bytes = self.bytes.saturating_sub(chunk.len());
-        Some(chunk)
-    }
-
-    fn peek(&self, into: &mut [u8]) -> usize {
-        let mut filled = 0_usize;
-        for chunk in self.queue.iter().map(Bytes::as_ref).chain([self.tail.as_ref()]) {
-            let room = into.get_mut(filled..).unwrap_or_default();
-            let n = chunk.len().min(room.len());
-            if let (Some(to), Some(from)) = (room.get_mut(..n), chunk.get(..n)) {
-                to.copy_from_slice(from);
-            }
-            filled = filled.saturating_add(n);
-        }
-        filled
-    }
-}
-
 /// What a stream takes beside its bytes.
 const STREAM: u64 = 4 << 10;
-/// What a chunk takes beside its bytes.
-const CHUNK: u64 = 256;
-/// Received chunks from this length on are shared with the buffer they came in: an eighth of it.
-const SHARED: usize = 8 << 10;
-/// Chunks below this are copied together.
-const SHORT: usize = 2048;
-/// Short chunks are put together up to this.
-const TAIL: usize = 4096;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flood_of_one_byte_chunks_is_few_chunks() {
-        let mut chunks = Chunks::default();
-        for _ in 0..100_000 {
-            chunks.push_part(&mut BytesMut::from(&b"x"[..]), 1);
-        }
-        assert_eq!(chunks.bytes, 100_000);
-        assert!(chunks.len() < 30, "{} chunks", chunks.len());
-    }
-
-    #[test]
-    fn bytes_come_out_in_order_whatever_their_chunks() {
-        let data: Vec<u8> = (0..40_000_u32).map(|n| n.to_le_bytes()[0]).collect();
-        let mut chunks = Chunks::default();
-        let mut input = BytesMut::from(&data[..]);
-        for n in [1, 1, 3000, 5, 2047, 2048, 1, 4000, 100, 20_000, 1, 2].into_iter().cycle() {
-            let n = n.min(input.len());
-            if n == 0 {
-                break;
-            }
-            if n % 2 == 0 {
-                let part = input.split_to(n).freeze();
-                chunks.push(part);
-            } else {
-                chunks.push_part(&mut input, n);
-            }
-        }
-        let mut front = [0; 300];
-        assert_eq!(chunks.peek(&mut front), 300);
-        assert_eq!(front[..], data[..300]);
-        let mut out = Vec::new();
-        while let Some(chunk) = chunks.take(777) {
-            out.extend_from_slice(&chunk);
-        }
-        assert_eq!(out, data);
-        assert!(chunks.is_empty());
-    }
-}

@@ -126,7 +126,7 @@ impl Session {
         if n > 0 {
             // There is no credit on this wire, so nothing can be beyond it.
             let _ = stream.recv.credit.receive(n as u64, now);
-            stream.recv.push_part(input, n);
+            stream.recv.push_part(input, n, capacity);
             if stream.announced {
                 self.wake_reader(key);
             } else {

@@ -161,13 +161,15 @@ impl Session {
         match stream.filter(|(_, stream)| stream.recv.state == RecvState::Open) {
             Some((key, stream)) => {
                 if n > 0 {
-                    stream.recv.push_part(input, n);
+                    let room = stream.recv.promised();
+                    stream.recv.push_part(input, n, room);
                 }
                 if rest == 0 {
                     stream.recv.credit.set_blocked(frame_flags & flags::BLOCKED != 0);
                 }
                 if n > 0 {
                     self.wake_reader(key);
+                    self.settle(key);
                 }
                 if rest == 0 && frame_flags & flags::FIN != 0 {
                     self.finish_receiving(now, key);
@@ -261,7 +263,7 @@ impl Session {
         let first = payload.len();
         // A frame is shorter than the least window, so this can't fail.
         if stream.recv.credit.receive(first as u64, now).is_ok() && first > 0 {
-            stream.recv.push_part(&mut payload, first);
+            stream.recv.push_part(&mut payload, first, window);
         }
         let key = self.insert(stream);
         self.events.push_back(Event::Incoming {
