@@ -119,6 +119,7 @@ codes! {
     LIMIT_IDLE = "LIM-604", "A flow that was quiet for too long";
     LIMIT_DRAIN = "LIM-605", "A flow that was cut when its process had to end";
     LIMIT_PENALTY = "LIM-606", "A client that is kept out for what its connections did";
+    LIMIT_MEMORY = "LIM-607", "Something that was refused for want of memory";
 
     ALERT_SIGNATURE = "ALR-601", "The robot rejected our signature";
     ALERT_PAUSED = "ALR-602", "The robot gets too many messages";

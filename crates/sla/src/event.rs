@@ -26,8 +26,8 @@ pub use notes::{
     Access, accept_failed, access, acl_denied, alert_failed, alert_paused, alert_rejected, auth_failed,
     certificate_expired, certificate_expiring, config_warning, conn_alive, conn_cut, conn_draining,
     conn_suspect, dial_backoff, dial_failed, draining, handshake_failed, limit_reached, listening,
-    log_dropped, log_fallback, reload_failed, reloaded, request_refused, started, stopped, target_failed,
-    task_panicked,
+    log_dropped, log_fallback, memory_free, memory_short, reload_failed, reloaded, request_refused,
+    resources, started, stopped, target_failed, task_panicked,
 };
 
 /// The side of the tunnel an event belongs to.

@@ -239,6 +239,22 @@ pub static EVENTS: &[Event] = &[
         &["path", "cause"],
         "the log file can't be used by this process",
     ),
+    Event::new(
+        "memory_free",
+        "info",
+        "load",
+        "memory is free again",
+        &["used", "limit"],
+        "memory was short and is not any more: windows grow, streams and connections are taken",
+    ),
+    Event::new(
+        "memory_short",
+        "warn",
+        "load",
+        "memory is short",
+        &["stage", "used", "limit"],
+        "remux.memory.max.bytes is 80, 90, 95 or 98 % full; the stage says what is done about it",
+    ),
     Event {
         form: Form::Message,
         ..Event::new("note", "any", "any", "", &[], "a sentence without fields; msg is the sentence")
@@ -269,6 +285,14 @@ pub static EVENTS: &[Event] = &[
         "request refused",
         &["source", "identity?", "cause", "held_back?"],
         "an application's request could not be used",
+    ),
+    Event::new(
+        "resources",
+        "info",
+        "main",
+        "resources",
+        &["memory", "descriptors"],
+        "what this process will take at most, in memory and in descriptors",
     ),
     Event::new(
         "server_down",
@@ -407,6 +431,7 @@ pub static FIELDS: &[Field] = &[
     Field::new("connection_id", Kind::Text, "8 hex digits", "name of the connection in this process"),
     Field::new("connections", Kind::Number, "count", "connections open at that moment"),
     Field::new("days_left", Kind::Number, "days", "until the certificate ends"),
+    Field::new("descriptors", Kind::Number, "count", "open files and sockets that this process plans with"),
     Field::new("duration_ms", Kind::Fraction, "milliseconds", "how long it lasted"),
     Field::new(
         "end",
@@ -440,6 +465,7 @@ pub static FIELDS: &[Field] = &[
     Field::new("limit_ms", Kind::Fraction, "milliseconds", "the longest wait"),
     Field::new("lines", Kind::Number, "count", "log lines lost"),
     Field::new("local", Kind::Text, "host:port or path", "our end of the connection"),
+    Field::new("memory", Kind::Number, "bytes", "the most memory that this process will take"),
     Field::new("module", Kind::Text, "path", "the part of the library that spoke"),
     Field::new("net", Kind::Text, "word", "tcp, unix, and what runs on it"),
     Field::new("open", Kind::Number, "count", "how many of its kind this process holds after the event"),
@@ -457,6 +483,13 @@ pub static FIELDS: &[Field] = &[
         "host:port or path",
         "who asked: the application (client) or the peer (server)",
     ),
+    Field::new(
+        "stage",
+        Kind::Text,
+        "word",
+        "no_growth: windows stop growing; no_opens: streams are refused, too; no_accept: nothing is accepted; shed: the \
+         heaviest connection is closed",
+    ),
     Field::new("stream_id", Kind::Number, "", "number of the stream in its connection"),
     Field::new("streams", Kind::Number, "count", "streams the connection carried"),
     Field::new(
@@ -468,6 +501,7 @@ pub static FIELDS: &[Field] = &[
     Field::new("task", Kind::Text, "word", "the part of the program"),
     Field::new("transport", Kind::Text, "word", "tls, tcp, unix"),
     Field::new("tries", Kind::Number, "count", "how often it was tried"),
+    Field::new("used", Kind::Number, "bytes", "held or promised at that moment"),
     Field::new("user", Kind::Text, "name", "the user that was named"),
     Field::new("version", Kind::Text, "version", "of this program"),
     Field::new("wait_ms", Kind::Fraction, "milliseconds", "until the next dial"),

@@ -15,6 +15,7 @@ use arc_swap::ArcSwap;
 use bytes::Bytes;
 use eagersocks::{Gate, HandshakeError, Request};
 use framing::remux2::Code;
+use remux::Budget;
 use sla::event::{self, Access, Role, Sock};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
@@ -27,7 +28,7 @@ use crate::listen::Door;
 use crate::outbound::{Opened, Outbound};
 use crate::relay::{Armed, Broken, Muxed, Plain, Quiet, Report, relay};
 use crate::shutdown::{Phase, Shutdown};
-use crate::{Error, config, refused, tasks};
+use crate::{Error, config, memory, refused, tasks};
 
 /// A client that listens but does not serve yet.
 ///
@@ -51,6 +52,7 @@ pub(crate) struct Inner {
     outbound: Outbound,
     tls: Option<Arc<ClientTls>>,
     slots: Arc<Semaphore>,
+    budget: Arc<Budget>,
 }
 
 impl Client {
@@ -59,14 +61,19 @@ impl Client {
     /// # Errors
     /// A certificate that can't be used, or an address that can't be listened on. Nothing is left behind.
     pub async fn bind(config: config::Client) -> Result<Self, Error> {
-        let (outbound, tls) = Outbound::new(&config)?;
+        let budget = Arc::new(memory::budget(config.memory));
+        let (outbound, tls) = Outbound::new(&config, &budget)?;
         let door = Door::open(&config.listen, &ListenOptions::default()).await?;
-        Ok(Self { door, inner: Arc::new(Inner::new(config, outbound, tls)) })
+        Ok(Self { door, inner: Arc::new(Inner::new(config, outbound, tls, budget)) })
     }
 
     /// Where applications connect, with the real port where 0 was asked for.
     pub fn address(&self) -> String {
         self.door.local()
+    }
+
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.inner.budget
     }
 
     /// A handle that renews users and certificates while the client serves.
@@ -84,10 +91,10 @@ impl Client {
         let mut flows = JoinSet::new();
         loop {
             // Above the limit nothing is accepted: the kernel's backlog holds the rest.
-            let accepted = async {
+            let accepted = memory::with_room(&inner.budget, async {
                 let slot = inner.slots.clone().acquire_owned().await;
                 (slot, door.accept().await)
-            };
+            });
             tokio::select! {
                 biased;
                 () = shutdown.reached(Phase::Draining) => break,
@@ -96,7 +103,7 @@ impl Client {
                     Ok(incoming) => {
                         let (inner, shutdown) = (inner.clone(), shutdown.clone());
                         flows.spawn(async move {
-                            let _slot = slot;
+                            let _held = (slot, inner.budget.charge(memory::FLOW));
                             let peer = incoming.remote().to_owned();
                             let source = incoming.remote_addr();
                             flow(&inner, incoming.into_socket(), peer, source, &shutdown).await;
@@ -160,10 +167,15 @@ impl Reloader {
 
 impl Inner {
     /// For flows that go by `outbound`.
-    pub(crate) fn new(config: config::Client, outbound: Outbound, tls: Option<Arc<ClientTls>>) -> Self {
+    pub(crate) fn new(
+        config: config::Client,
+        outbound: Outbound,
+        tls: Option<Arc<ClientTls>>,
+        budget: Arc<Budget>,
+    ) -> Self {
         let front = ArcSwap::from_pointee(front(&config));
         let slots = Arc::new(Semaphore::new(config.conn_max));
-        Self { config, front, gate: Gate::new(), outbound, tls, slots }
+        Self { config, front, gate: Gate::new(), outbound, tls, slots, budget }
     }
 }
 
@@ -194,13 +206,14 @@ pub(crate) async fn flow<S: Application>(
         Some(source) => eagersocks::handshake_from(socket, &front, source.ip(), &inner.gate).await,
         None => eagersocks::handshake(socket, &front).await,
     };
-    let (socket, request) = match shaken {
+    let (socket, mut request) = match shaken {
         Ok(done) => done,
         Err(error) => return turned_away(&peer, &error),
     };
     let mut story = Story::new(&request, peer);
     let sock = Sock::accepted(&request.target, &story.source);
-    let report = match carry(inner, socket, &request, &mut story, shutdown).await {
+    let early = std::mem::take(&mut request.early);
+    let report = match carry(inner, socket, &request, early, &mut story, shutdown).await {
         Ok(report) => report,
         Err(broken) => Report::of(broken),
     };
@@ -213,15 +226,16 @@ async fn carry<S: Application>(
     inner: &Inner,
     mut socket: S,
     request: &Request,
+    early: Bytes,
     story: &mut Story,
     shutdown: &Shutdown,
 ) -> Result<Report, Broken> {
     // From here on an end of this process is a reset for the application, never a clean end.
     let broken = |error: std::io::Error| Broken::new("error", Code::SERVER_ERROR, error.to_string());
     socket.arm_reset().map_err(broken)?;
-    let strict = !request.is_answered();
+    let (strict, sent) = (!request.is_answered(), early.len() as u64);
     let opened = async {
-        let mut opened = inner.outbound.open(&request.target, request.early.clone(), strict).await?;
+        let mut opened = inner.outbound.open(&request.target, early, strict).await?;
         story.carried_by(&opened);
         let bound = if strict { opened.result().await? } else { None };
         Ok::<_, Broken>((opened, bound))
@@ -252,7 +266,7 @@ async fn carry<S: Application>(
     let stop = shutdown.reached(Phase::Stopped);
     let mut report = match opened {
         Opened::Stream(stream) => relay(near, Muxed::new(stream), Bytes::new(), quiet, stop).await,
-        Opened::Connection(stream) => {
+        Opened::Connection(stream, _charge) => {
             let alone = Alone::open(Role::Client, stream.get_ref());
             story.connection = Some(alone.id());
             let report = relay(near, Plain::new(stream, "server"), Bytes::new(), quiet, stop).await;
@@ -260,7 +274,7 @@ async fn carry<S: Application>(
             report
         }
     };
-    report.up = report.up.saturating_add(request.early.len() as u64);
+    report.up = report.up.saturating_add(sent);
     Ok(report)
 }
 

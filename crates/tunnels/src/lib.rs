@@ -37,6 +37,7 @@ mod carrier;
 mod client;
 pub mod config;
 mod demo;
+mod descriptors;
 mod destination;
 mod error;
 mod listen;

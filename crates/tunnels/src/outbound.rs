@@ -10,13 +10,13 @@ use framing::remux2::Code;
 use framing::{Host, Target};
 use parking_lot::Mutex;
 use remux::session::Open;
-use remux::{ConnectError, Connected, Dialer};
+use remux::{Budget, Charge, ConnectError, Connected, Dialer};
 use sla::event::Health;
 use transport::{ClientTls, Connector, DialOptions, Stream, TlsFiles, TlsSettings};
 
 use crate::carrier::Explained;
 use crate::relay::{Broken, stream_broken};
-use crate::{Error, carrier, config};
+use crate::{Error, carrier, config, memory};
 
 /// The way to the server.
 pub(crate) enum Outbound {
@@ -30,17 +30,21 @@ pub(crate) enum Outbound {
 pub(crate) struct Single {
     connector: Arc<Connector>,
     health: Arc<Mutex<Health>>,
+    budget: Arc<Budget>,
 }
 
 /// A request that is on its way.
 pub(crate) enum Opened {
     Stream(remux::Stream),
-    Connection(Explained<Stream>),
+    Connection(Explained<Stream>, Charge),
 }
 
 impl Outbound {
     /// The way the configuration asks for, and the certificates to reload on it.
-    pub(crate) fn new(config: &config::Client) -> Result<(Self, Option<Arc<ClientTls>>), Error> {
+    pub(crate) fn new(
+        config: &config::Client,
+        budget: &Arc<Budget>,
+    ) -> Result<(Self, Option<Arc<ClientTls>>), Error> {
         let tls = match &config.tls {
             Some(tls) => Some(Arc::new(ClientTls::load(tls_settings(config, tls))?)),
             None => None,
@@ -54,12 +58,12 @@ impl Outbound {
         let outbound = match config.carrier {
             config::Carrier::Eager => {
                 let health = Arc::new(Mutex::new(Health::new(name.join(","))));
-                Self::Single(Single { connector, health })
+                Self::Single(Single { connector, health, budget: budget.clone() })
             }
             config::Carrier::Remux(wire) => {
                 let strict = config.reply == Reply::Strict;
                 let dialer = Dialer::builder(config.remux.clone()).name(name.join(","));
-                let dialer = dialer.budget(Arc::new(crate::memory::budget(&config.memory)));
+                let dialer = dialer.budget(budget.clone());
                 Self::Pool(dialer.build(move || connect(connector.clone(), wire, strict)))
             }
         };
@@ -76,10 +80,12 @@ impl Outbound {
             }
             Self::Single(single) => {
                 let lost = |error: io::Error| no_way(Code::TRUNCATED, error.to_string());
+                let charge = memory::take(&single.budget, memory::EAGER)
+                    .ok_or_else(|| no_way(Code::LIMIT, memory::short()))?;
                 let mut stream = single.connect().await?;
                 stream.get_ref().arm_reset().map_err(lost)?;
                 eagersocks::dial(&mut stream, target, &early).await.map_err(lost)?;
-                Ok(Opened::Connection(stream))
+                Ok(Opened::Connection(stream, charge))
             }
         }
     }
@@ -109,7 +115,7 @@ impl Opened {
     pub(crate) fn has_half_close(&self) -> bool {
         match self {
             Self::Stream(stream) => stream.wire() == remux::Wire::Remux2,
-            Self::Connection(_) => true,
+            Self::Connection(..) => true,
         }
     }
 
@@ -120,7 +126,7 @@ impl Opened {
                 let opened = stream.opened().await.map_err(|error| stream_broken(&error))?;
                 Ok(opened.bound.as_ref().and_then(socket_address))
             }
-            Self::Connection(_) => Ok(None),
+            Self::Connection(..) => Ok(None),
         }
     }
 }

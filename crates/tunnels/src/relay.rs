@@ -14,7 +14,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use framing::remux2::Code;
 use remux::StreamError;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -24,8 +24,17 @@ use crate::carrier::Explained;
 
 /// One side of a flow.
 pub(crate) trait Endpoint {
-    /// The next bytes, `None` at a clean end.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>>;
+    /// The next bytes, at most `room` of them; `None` at a clean end.
+    fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<Option<Bytes>, Broken>>;
+
+    /// Bytes this side would take now, at least one, where it knows; nothing is read for it before. While this side
+    /// takes nothing, `from` shall hold no buffer.
+    fn poll_room(&mut self, _cx: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
+        Poll::Ready(Ok(usize::MAX))
+    }
+
+    /// Nothing will be read from this side for a while.
+    fn rest(&mut self) {}
 
     /// Takes bytes from the front of `chunk`; ready when none are left.
     fn poll_write(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<Result<(), Broken>>;
@@ -277,17 +286,26 @@ impl Direction {
         let mut turn = TURN;
         loop {
             match &mut self.state {
-                State::Reading => match from.poll_read(cx) {
-                    Poll::Ready(Ok(Some(chunk))) => self.state = State::Writing(chunk),
-                    Poll::Ready(Ok(None)) => self.state = State::Finishing,
-                    Poll::Ready(Err(broken)) => return Poll::Ready(Err((Culprit::From, broken))),
-                    Poll::Pending => {
-                        return match to.poll_flush(cx) {
-                            Poll::Ready(Err(broken)) => Poll::Ready(Err((Culprit::To, broken))),
-                            _ => Poll::Pending,
-                        };
+                State::Reading => {
+                    let room = match to.poll_room(cx) {
+                        Poll::Ready(room) => room.map_err(|broken| (Culprit::To, broken))?,
+                        Poll::Pending => {
+                            from.rest();
+                            return Poll::Pending;
+                        }
+                    };
+                    match from.poll_read(cx, room) {
+                        Poll::Ready(Ok(Some(chunk))) => self.state = State::Writing(chunk),
+                        Poll::Ready(Ok(None)) => self.state = State::Finishing,
+                        Poll::Ready(Err(broken)) => return Poll::Ready(Err((Culprit::From, broken))),
+                        Poll::Pending => {
+                            return match to.poll_flush(cx) {
+                                Poll::Ready(Err(broken)) => Poll::Ready(Err((Culprit::To, broken))),
+                                _ => Poll::Pending,
+                            };
+                        }
                     }
-                },
+                }
                 State::Writing(chunk) => {
                     let before = chunk.len();
                     let poll = to.poll_write(cx, chunk);
@@ -395,24 +413,37 @@ impl<S> Plain<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Armed + Unpin> Endpoint for Plain<S> {
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<Option<Bytes>, Broken>> {
         self.buffer.reserve(self.ask);
-        let read = pin!(self.socket.read_buf(&mut self.buffer)).poll(cx);
+        let mut limited = (&mut self.buffer).limit(self.ask.min(room));
+        let read = pin!(self.socket.read_buf(&mut limited)).poll(cx);
         match read {
             Poll::Ready(Ok(0)) => Poll::Ready(Ok(None)),
             Poll::Ready(Ok(n)) => {
+                // A chunk keeps the whole buffer alive for as long as it waits somewhere: a short one gets its own.
+                let chunk = if n >= self.ask - self.ask / 4 {
+                    self.buffer.split().freeze()
+                } else {
+                    let chunk = Bytes::copy_from_slice(&self.buffer);
+                    self.buffer.clear();
+                    chunk
+                };
                 if n >= self.ask {
                     self.ask = (self.ask * 2).min(64 << 10);
                 }
-                Poll::Ready(Ok(Some(self.buffer.split().freeze())))
+                Poll::Ready(Ok(Some(chunk)))
             }
             Poll::Ready(Err(error)) => Poll::Ready(Err(self.broken(&error))),
             Poll::Pending => {
                 // A quiet flow holds no buffer.
-                self.buffer = BytesMut::new();
+                self.rest();
                 Poll::Pending
             }
         }
+    }
+
+    fn rest(&mut self) {
+        self.buffer = BytesMut::new();
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, chunk: &mut Bytes) -> Poll<Result<(), Broken>> {
@@ -468,10 +499,15 @@ impl Muxed {
 const CHUNK: usize = 64 << 10;
 
 impl Endpoint for Muxed {
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
-        let read = ready!(self.stream.poll_read_chunk(cx, CHUNK)).map_err(|error| stream_broken(&error))?;
+    fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<Option<Bytes>, Broken>> {
+        let read = ready!(self.stream.poll_read_chunk(cx, CHUNK.min(room)))
+            .map_err(|error| stream_broken(&error))?;
         self.ended = read.is_none();
         Poll::Ready(Ok(read))
+    }
+
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
+        self.stream.poll_write_room(cx).map_err(|error| stream_broken(&error))
     }
 
     fn is_over(&self) -> bool {

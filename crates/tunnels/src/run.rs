@@ -13,27 +13,33 @@ use sla::event::{self, Role};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::descriptors::Descriptors;
 use crate::log::{self, Log};
 use crate::shutdown::Shutdown;
-use crate::{Client, Error, Server, config};
+use crate::{Client, Error, Server, config, memory};
 
 /// Runs a client until it is told to stop. Everything that can be checked is checked, and the log opened, before it
 /// listens.
 ///
 /// # Errors
 /// Why it did not start.
-pub fn client(config: config::Client) -> Result<(), Error> {
+pub fn client(mut config: config::Client) -> Result<(), Error> {
+    let descriptors = Descriptors::raise();
+    let lowered = descriptors.fit_client(&mut config);
+    config.warnings.extend(lowered);
     let runtime = runtime()?;
     runtime.block_on(async {
         config.check_files()?;
         let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
         let client = Client::bind(config.clone()).await?;
         start(Role::Client, &config.warnings);
+        event::resources(memory::ceiling(client.budget().limit()), descriptors.budget() as u64);
         let reloader = client.reloader();
         let shutdown = Shutdown::new();
         let papers = reloader.clone();
         let mut tasks = signals(&shutdown, &log, move || reload(reloader.reload()))?;
         tasks.spawn(watch_certificate(move || papers.certificate()));
+        tasks.spawn(memory::watch(client.budget().clone()));
         client.serve(shutdown).await;
         log.finish().await;
         Ok(())
@@ -45,18 +51,23 @@ pub fn client(config: config::Client) -> Result<(), Error> {
 ///
 /// # Errors
 /// Why it did not start.
-pub fn server(config: config::Server) -> Result<(), Error> {
+pub fn server(mut config: config::Server) -> Result<(), Error> {
+    let descriptors = Descriptors::raise();
+    let lowered = descriptors.fit_server(&mut config);
+    config.warnings.extend(lowered);
     let runtime = runtime()?;
     runtime.block_on(async {
         config.check_files()?;
         let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
         let server = Server::bind(config.clone()).await?;
         start(Role::Server, &config.warnings);
+        event::resources(memory::ceiling(server.budget().limit()), descriptors.budget() as u64);
         let reloader = server.reloader();
         let shutdown = Shutdown::new();
         let papers = reloader.clone();
         let mut tasks = signals(&shutdown, &log, move || reload(reloader.reload()))?;
         tasks.spawn(watch_certificate(move || papers.certificate()));
+        tasks.spawn(memory::watch(server.budget().clone()));
         server.serve(shutdown).await;
         log.finish().await;
         Ok(())
@@ -64,7 +75,6 @@ pub fn server(config: config::Server) -> Result<(), Error> {
 }
 
 pub(crate) fn runtime() -> Result<Runtime, Error> {
-    raise_descriptor_limit();
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
@@ -140,14 +150,3 @@ async fn watch_certificate(certificate: impl Fn() -> Option<(PathBuf, SystemTime
 /// How often the end of the certificate is looked at.
 const CERTIFICATE_CHECK: Duration = Duration::from_hours(1);
 const DAY: u64 = 86_400;
-
-/// Each flow is a descriptor at either end: take as many as the hard limit allows.
-fn raise_descriptor_limit() {
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    if let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE)
-        && soft < hard
-    {
-        // Where it is not allowed the old limit stays; running out is told when it happens.
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
-}

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use framing::Target;
 use framing::remux2::{Code, Command};
-use remux::Listener;
+use remux::{Budget, Listener};
 use routing::Acl;
 use sla::event::{self, Access, Role, Sock};
 use tokio::task::JoinSet;
@@ -28,7 +28,7 @@ use crate::penalty::Penalties;
 use crate::registry::{self, Held, Registry};
 use crate::relay::{Broken, Endpoint, Muxed, Plain, Quiet, Report, relay};
 use crate::shutdown::{Phase, Shutdown};
-use crate::{Error, carrier, config, refused, tasks};
+use crate::{Error, carrier, config, memory, refused, tasks};
 
 /// A server that listens but does not serve yet.
 ///
@@ -53,6 +53,7 @@ struct Inner {
     /// Our own listening addresses, never a destination.
     own: Vec<SocketAddr>,
     listener: Listener,
+    budget: Arc<Budget>,
 }
 
 impl Server {
@@ -80,8 +81,8 @@ impl Server {
             streams: config.streams_max,
             dials_per_identity: config.dials_per_identity,
         }));
-        let listener =
-            Listener::with_budget(config.remux.clone(), Arc::new(crate::memory::budget(&config.memory)));
+        let budget = Arc::new(memory::budget(config.memory));
+        let listener = Listener::with_budget(config.remux.clone(), budget.clone());
         let destinations = Destinations::new(&config, acl(&config, &own));
         Ok(Self {
             door,
@@ -92,6 +93,7 @@ impl Server {
                 penalties: Penalties::default(),
                 own,
                 listener,
+                budget,
                 config,
             }),
         })
@@ -100,6 +102,10 @@ impl Server {
     /// Where clients connect, with the real port where 0 was asked for.
     pub fn address(&self) -> String {
         self.door.local()
+    }
+
+    pub(crate) fn budget(&self) -> &Arc<Budget> {
+        &self.inner.budget
     }
 
     /// A handle that renews certificates and grants while the server serves.
@@ -124,7 +130,7 @@ impl Server {
                     let (inner, shutdown) = (inner.clone(), shutdown.clone());
                     tasks.spawn(async move { serve_stream(&inner, stream, &shutdown).await });
                 }
-                incoming = door.accept() => match incoming {
+                incoming = memory::with_room(&inner.budget, door.accept()) => match incoming {
                     Ok(incoming) => {
                         let (inner, shutdown) = (inner.clone(), shutdown.clone());
                         tasks.spawn(async move { serve_connection(&inner, incoming, &shutdown).await });
@@ -219,6 +225,7 @@ fn share(whole: usize, percent: u8) -> usize {
 /// One accepted transport: authenticated first, then a connection of streams or one eager request.
 async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming, shutdown: &Shutdown) {
     let (remote, from) = (incoming.remote().to_owned(), incoming.remote_addr().map(|address| address.ip()));
+    let unproven = inner.budget.charge(memory::HANDSHAKE);
     let stream = match &inner.tls {
         Some(tls) => match incoming.handshake(tls).await {
             Ok(stream) => stream,
@@ -226,6 +233,7 @@ async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming, shutdown: &Shu
         },
         None => incoming.into_stream(),
     };
+    drop(unproven);
     let facts = carrier::facts(&stream);
     let name = facts.identity.as_deref().unwrap_or(ANYONE);
     let identity = facts.identity.as_deref();
@@ -263,6 +271,9 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, name: &str, s
     let remote = stream.socket().remote();
     // An end of this process is a reset for the client.
     let armed = stream.arm_reset();
+    let Some(_charge) = memory::take(&inner.budget, memory::EAGER) else {
+        return event::limit_reached(&memory::short(), &remote, Some(name), inner.budget.limit());
+    };
     let asked = eagersocks::accept_eager(&mut stream, inner.config.handshake_timeout).await;
     let (target, early) = match (armed, asked) {
         (Ok(()), Ok(asked)) => asked,
@@ -298,6 +309,7 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, name: &str, s
 
 /// One stream of a connection: judged, dialled, relayed.
 async fn serve_stream(inner: &Inner, mut stream: remux::Stream, shutdown: &Shutdown) {
+    let _charge = inner.budget.charge(memory::FLOW);
     let identity = stream.peer().identity.clone();
     let name = identity.as_deref().unwrap_or(ANYONE);
     let request = stream.request();

@@ -307,6 +307,16 @@ pub fn log_fallback(path: &str, cause: &str) {
     tracing::warn!(name: "log_fallback", target: "sla::logs", path, cause, "logging to stderr");
 }
 
+/// Memory is free again after it was short. At info.
+pub fn memory_free(used: u64, limit: u64) {
+    tracing::info!(name: "memory_free", target: "sla::load", used, limit, "memory is free again");
+}
+
+/// Memory runs short: `stage` says what is done about it, `used` and `limit` are bytes. At warn.
+pub fn memory_short(stage: &str, used: u64, limit: u64) {
+    tracing::warn!(name: "memory_short", target: "sla::load", stage, used, limit, "memory is short");
+}
+
 /// A reload failed and what was there stays in force. At error.
 pub fn reload_failed(what: &str, cause: &str) {
     tracing::error!(name: "reload_failed", target: "sla::main", what, cause, "reload failed");
@@ -339,6 +349,11 @@ pub fn request_refused(source: &str, identity: Option<&str>, cause: &str) {
 fn renewal(consequence: &str) -> impl std::fmt::Display {
     let code = code::TLS_OWN_EXPIRED;
     format!("{code} {consequence} → renew it in place, then send this program SIGHUP; no restart is needed")
+}
+
+/// What this process will take at most: bytes of memory, and descriptors. At info, once at the start.
+pub fn resources(memory: u64, descriptors: u64) {
+    tracing::info!(name: "resources", target: "sla::main", memory, descriptors, "resources");
 }
 
 /// The program is up. At info; the first event of a run.

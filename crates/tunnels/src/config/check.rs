@@ -14,10 +14,11 @@ use transport::{Certificate, LoadError, LoadFault, TlsFiles, TlsSettings};
 use super::Role;
 use super::error::{CONFIG, Error};
 use super::file::File;
-use super::model::{Carrier, Client, Server, Wire};
+use super::model::{Carrier, Client, Memory, Server, Wire};
 use super::setting::Setting;
 use super::source::Source;
 use super::value::Complaint;
+use crate::descriptors::{Descriptors, needs_of_client, needs_of_server};
 
 impl Client {
     /// Reads the certificate, key and CA files and applies every check of [`transport::ClientTls::load`]; gives
@@ -73,9 +74,10 @@ impl Source {
     /// # Errors
     /// The first thing that would keep the program from starting.
     pub fn check(self) -> Result<String, Error> {
+        let descriptors = Descriptors::raise();
         let (mut text, certificate, warnings) = match self.role() {
             Role::Client => {
-                let client = self.client()?;
+                let mut client = self.client()?;
                 let certificate = client.check_files()?;
                 let users = match client.users.len() {
                     0 => "no users, open to this machine".to_owned(),
@@ -87,10 +89,13 @@ impl Source {
                     list(&client.listen.addresses),
                     list(&client.server.addresses)
                 );
-                (text, certificate, client.warnings)
+                let takes = takes(client.memory, descriptors, needs_of_client(&client));
+                let lowered = descriptors.fit_client(&mut client);
+                client.warnings.extend(lowered);
+                (text + &takes, certificate, client.warnings)
             }
             Role::Server => {
-                let server = self.server()?;
+                let mut server = self.server()?;
                 let certificate = server.check_files()?;
                 let way = way(server.carrier, server.tls.is_some());
                 let text = format!(
@@ -99,7 +104,10 @@ impl Source {
                     list(&server.allow),
                     list(&server.deny)
                 );
-                (text, certificate, server.warnings)
+                let takes = takes(server.memory, descriptors, needs_of_server(&server));
+                let lowered = descriptors.fit_server(&mut server);
+                server.warnings.extend(lowered);
+                (text + &takes, certificate, server.warnings)
             }
         };
         if let Some(certificate) = certificate {
@@ -140,6 +148,11 @@ impl Role {
         Err(Error::new(CONFIG, file.key_place(&here.steps), here.setting.name, why, fix)
             .coded(code::WRONG_PROGRAM))
     }
+}
+
+/// What the process will take at most.
+fn takes(memory: Memory, descriptors: Descriptors, wanted: usize) -> String {
+    format!("{}\n{}\n", crate::memory::describe(memory), descriptors.describe(wanted))
 }
 
 fn way(carrier: Carrier, tls: bool) -> String {

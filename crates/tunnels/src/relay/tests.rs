@@ -262,7 +262,7 @@ impl Fake {
 }
 
 impl Endpoint for Fake {
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Broken>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, _: usize) -> Poll<Result<Option<Bytes>, Broken>> {
         let mut state = self.0.0.lock();
         match (state.reads.pop_front(), &state.failure) {
             (Some(read), _) => Poll::Ready(Ok(read)),

@@ -160,7 +160,7 @@ impl World {
         let dialer = Dialer::builder(remux_config(&mut self.rng)).budget(budgets[0].clone());
         let dialling = ground.clone();
         let dialer = dialer.build(move || dial(dialling.clone()));
-        let client = Arc::new(Inner::new(config, Outbound::Pool(dialer.clone()), None));
+        let client = Arc::new(Inner::new(config, Outbound::Pool(dialer.clone()), None, budgets[0].clone()));
         let mut flows = JoinSet::new();
         for index in 0..self.flows.len() {
             flows.spawn(application(index, ground.clone(), client.clone(), began));
