@@ -190,6 +190,7 @@ const UNSEEN: &[(&str, &str)] = &[
     ("APP-509", "No test brings it about yet."),
     ("LIM-601", "The machine's own addresses are exempt from these limits, and the test has no other."),
     ("LIM-606", "No test brings it about yet."),
+    ("LIM-607", "No test of this page brings it about; `test_memory_is_short` in tests/real does."),
     ("RES-701", "No test brings it about yet."),
     ("RES-710", "The runtime or a signal handler could not be made: no test can take that away alone."),
     ("LNK-804", "No test brings it about yet."),
