@@ -23,7 +23,7 @@ pub enum Kind {
     Calm,
     /// Everything an application may do, aborts included.
     Mixed,
-    /// The same without aborts and with nothing after an end: what the classic wire can carry.
+    /// The same without aborts, and with nothing after the destination's end: what the classic wire can carry.
     Classic,
     /// As mixed, slower and longer.
     Soak,
@@ -179,8 +179,8 @@ fn varied(plan: &mut Plan, dice: &mut Dice, pace: Pace) {
 fn who_ends_last(plan: &mut Plan, dice: &mut Dice, half: bool) {
     if !half {
         // Everything has gone both ways before the first end.
-        let (first, last) = near_or_far(plan, dice);
-        (first.finish, last.finish) = (Finish::Full, Finish::Last);
+        // The classic wire keeps an application's end back until the destination's has come, so that one goes first.
+        (plan.far.finish, plan.near.finish) = (Finish::Full, Finish::Last);
         return;
     }
     if plan.near.after == AFTER_END || plan.far.after == AFTER_END {
