@@ -36,9 +36,9 @@ class Judged:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         return done.returncode == 0, done.stdout.strip()
 
-    def settle(self, *procs, within=90):
+    def settle(self, *procs, within=90, memory=False):
         """The first call notes what the programs hold; later ones wait until they are back at it: (good, lines)."""
-        words = [word for proc in procs for word in ("--pid", str(proc.popen.pid))]
+        words = [word for proc in procs for word in ("--pid", str(proc.popen.pid))] + ([] if memory else ["--descriptors"])
         done = subprocess.run([JUDGE, "settle", "--baseline", self.baseline, "--within", str(within), *words],
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         return done.returncode == 0, done.stdout.strip()

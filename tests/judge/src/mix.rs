@@ -12,7 +12,8 @@ pub struct Mix {
     pub kind: Kind,
     /// Bytes a direction, instead of the kind's own range.
     pub bytes: Option<(u64, u64)>,
-    /// How long stalled readers stall ([`Kind::Stalled`]), and flows are kept ([`Kind::Hang`]).
+    /// How long stalled readers stall ([`Kind::Stalled`]), flows are kept ([`Kind::Hang`]), or wait at most
+    /// ([`Kind::Soak`]).
     pub stall_ms: u32,
 }
 
@@ -25,7 +26,7 @@ pub enum Kind {
     Mixed,
     /// The same without aborts, and with nothing after the destination's end: what the classic wire can carry.
     Classic,
-    /// As mixed, slower and longer.
+    /// As mixed, with waits of a given time.
     Soak,
     /// Readers that stop in the middle for a given time.
     Stalled,
@@ -86,7 +87,10 @@ impl Mix {
             Kind::Classic => {
                 varied(&mut plan, &mut dice, Pace { aborts: false, half: false, wait_ms: 1500 });
             }
-            Kind::Soak => varied(&mut plan, &mut dice, Pace { aborts: true, half: true, wait_ms: 20_000 }),
+            Kind::Soak => {
+                let pace = Pace { aborts: true, half: true, wait_ms: u64::from(self.stall_ms) };
+                varied(&mut plan, &mut dice, pace);
+            }
             Kind::Stalled => {
                 let (stalled, other) = near_or_far(&mut plan, &mut dice);
                 stalled.stall_at = 1000;
