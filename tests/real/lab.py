@@ -53,13 +53,13 @@ def until(what, check, limit=WAIT):
 class Proc:
     """One of our programs, its standard error and its log."""
 
-    def __init__(self, lab, name, argv, env=None, level="debug"):
+    def __init__(self, lab, name, argv, env=None, level=None):
         self.log_path = lab.dir / f"{name}-{len(lab.procs)}.log"
         self.err_path = lab.dir / f"{name}-{len(lab.procs)}.err"
         self.name, self.argv = name, argv
         err = open(self.err_path, "wb")
         full = [str(a) for a in argv] + ["-sla.log.path", str(self.log_path), "-sla.log.format", "json",
-                                         "-sla.log.level", level]
+                                         "-sla.log.level", level or lab.level]
         self.popen = subprocess.Popen(full, stdin=subprocess.DEVNULL, stdout=err, stderr=err,
                                       env={**os.environ, **(env or {})})
         err.close()
@@ -120,7 +120,8 @@ class Proc:
 
 
 class Lab:
-    def __init__(self):
+    def __init__(self, level="debug"):
+        self.level = level
         self._tmp = tempfile.TemporaryDirectory(prefix="tunnels-real-")
         self.dir = pathlib.Path(self._tmp.name)
         self.procs, self.closers = [], []

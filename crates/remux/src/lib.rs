@@ -68,6 +68,8 @@ mod config;
 mod error;
 #[cfg(feature = "io")]
 mod io;
+#[cfg(feature = "planted")]
+pub mod planted;
 pub mod pool;
 pub mod session;
 

@@ -75,7 +75,20 @@ pub fn server(mut config: config::Server) -> Result<(), Error> {
 }
 
 pub(crate) fn runtime() -> Result<Runtime, Error> {
+    #[cfg(feature = "planted")]
+    plant_bug()?;
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+}
+
+/// Chooses the bug that the tests are to find.
+#[cfg(feature = "planted")]
+fn plant_bug() -> std::io::Result<()> {
+    match std::env::var("PLANTED_BUG") {
+        Ok(name) if !remux::planted::plant(&name) => {
+            Err(std::io::Error::other(format!("PLANTED_BUG: there is no bug {name:?}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn start(role: Role, warnings: &[String]) {

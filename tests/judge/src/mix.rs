@@ -12,7 +12,8 @@ pub struct Mix {
     pub kind: Kind,
     /// Bytes a direction, instead of the kind's own range.
     pub bytes: Option<(u64, u64)>,
-    /// How long stalled readers stall ([`Kind::Stalled`]), and flows are kept ([`Kind::Hang`]).
+    /// How long stalled readers stall ([`Kind::Stalled`]), flows are kept ([`Kind::Hang`]), or wait at most
+    /// ([`Kind::Soak`]).
     pub stall_ms: u32,
 }
 
@@ -23,9 +24,9 @@ pub enum Kind {
     Calm,
     /// Everything an application may do, aborts included.
     Mixed,
-    /// The same without aborts and with nothing after an end: what the classic wire can carry.
+    /// The same without aborts, and with nothing after the destination's end: what the classic wire can carry.
     Classic,
-    /// As mixed, slower and longer.
+    /// As mixed, with waits of a given time.
     Soak,
     /// Readers that stop in the middle for a given time.
     Stalled,
@@ -86,7 +87,10 @@ impl Mix {
             Kind::Classic => {
                 varied(&mut plan, &mut dice, Pace { aborts: false, half: false, wait_ms: 1500 });
             }
-            Kind::Soak => varied(&mut plan, &mut dice, Pace { aborts: true, half: true, wait_ms: 20_000 }),
+            Kind::Soak => {
+                let pace = Pace { aborts: true, half: true, wait_ms: u64::from(self.stall_ms) };
+                varied(&mut plan, &mut dice, pace);
+            }
             Kind::Stalled => {
                 let (stalled, other) = near_or_far(&mut plan, &mut dice);
                 stalled.stall_at = 1000;
@@ -179,8 +183,8 @@ fn varied(plan: &mut Plan, dice: &mut Dice, pace: Pace) {
 fn who_ends_last(plan: &mut Plan, dice: &mut Dice, half: bool) {
     if !half {
         // Everything has gone both ways before the first end.
-        let (first, last) = near_or_far(plan, dice);
-        (first.finish, last.finish) = (Finish::Full, Finish::Last);
+        // The classic wire keeps an application's end back until the destination's has come, so that one goes first.
+        (plan.far.finish, plan.near.finish) = (Finish::Full, Finish::Last);
         return;
     }
     if plan.near.after == AFTER_END || plan.far.after == AFTER_END {
