@@ -483,7 +483,9 @@ impl State {
                 self.last_failure = cause.early();
                 line.connection.abort(cause);
             }
-            CloseReason::Retired => line.connection.drain(Code::DRAIN, Duration::ZERO),
+            CloseReason::Overtaken | CloseReason::Retired => {
+                line.connection.drain(Code::DRAIN, Duration::ZERO)
+            }
         }
     }
 
