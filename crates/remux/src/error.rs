@@ -51,7 +51,11 @@ pub enum StreamError {
 impl StreamError {
     /// Whether the peer did nothing with the stream, so that opening it again elsewhere is safe.
     pub const fn is_refused_safe(&self) -> bool {
-        matches!(self, Self::Reset { refused_safe: true, .. })
+        matches!(
+            self,
+            Self::Reset { refused_safe: true, .. }
+                | Self::Truncated { cause: ConnectionError::TurnedAway { elsewhere: true, .. } }
+        )
     }
 
     /// The code to pass on to whoever waits behind the stream.
@@ -252,6 +256,14 @@ pub enum ConnectionError {
         /// The time allowed.
         limit: Duration,
     },
+    /// The peer refused the connection before it took a byte of ours: nothing was done with any stream.
+    #[error("transport failed: {text}")]
+    TurnedAway {
+        /// Why.
+        text: Arc<str>,
+        /// Another server may not refuse: what waits here is worth another try.
+        elsewhere: bool,
+    },
     /// The peer insists on an extension this side doesn't know.
     #[error("peer uses the unknown critical frame type {kind:#04x}")]
     UnknownCritical {
@@ -266,7 +278,7 @@ impl ConnectionError {
         match self {
             Self::Aborted(_) => Code::CANCEL,
             Self::Calm { .. } => Code::CALM,
-            Self::Closed | Self::GoAway { .. } | Self::Io { .. } => Code::NONE,
+            Self::Closed | Self::GoAway { .. } | Self::Io { .. } | Self::TurnedAway { .. } => Code::NONE,
             Self::Dead { .. } | Self::Memory { .. } | Self::Stalled { .. } => Code::LIMIT,
             Self::Drained => Code::DRAIN,
             Self::Idle => Code::IDLE,
@@ -289,6 +301,17 @@ impl ConnectionError {
     /// Whether this side cut the connection for what its peer did or left undone.
     pub const fn is_cut(&self) -> bool {
         self.is_misconduct() || matches!(self, Self::Memory { .. } | Self::Stalled { .. })
+    }
+
+    /// Whether the peer was not heard of when it should have been: another server may be nearer.
+    pub const fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::Dead { .. }
+                | Self::NoSettings { .. }
+                | Self::Stalled { .. }
+                | Self::Io { kind: io::ErrorKind::TimedOut, .. }
+        )
     }
 
     /// Whether this is an end nobody has to look into: idle, drained, closed.
@@ -339,8 +362,22 @@ impl From<io::Error> for ConnectionError {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             return Self::Closed;
         }
+        if let Some(TurnedAway { text, elsewhere }) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Self::TurnedAway { text: text.clone(), elsewhere: *elsewhere };
+        }
         Self::Io { kind: error.kind(), text: sla::plain(&error).into() }
     }
+}
+
+/// The payload of an [`io::Error`] by which a transport says that its peer refused it before it took a byte:
+/// [`ConnectionError::TurnedAway`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct TurnedAway {
+    /// Why.
+    pub text: Arc<str>,
+    /// Another server may not refuse.
+    pub elsewhere: bool,
 }
 
 impl From<ConnectionError> for io::Error {

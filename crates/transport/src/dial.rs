@@ -60,7 +60,7 @@ impl Default for DialOptions {
 impl DialOptions {
     /// For a client's connections to its server.
     pub fn tunnel() -> Self {
-        Self { socket: SocketOptions::tunnel_client(), ..Self::default() }
+        Self { socket: SocketOptions::tunnel(), ..Self::default() }
     }
 }
 

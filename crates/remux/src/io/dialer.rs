@@ -84,7 +84,7 @@ impl Dialer {
     /// # Errors
     /// [`DialError`], within [`Config::dial_timeout`]. Nothing of `open` was sent then, so trying again is safe.
     pub async fn open(&self, open: Open) -> Result<Stream, DialError> {
-        self.handle.core.open(open, now(), None).await
+        self.handle.core.open(open, now(), None, true).await
     }
 
     /// Figures for people and metrics.
@@ -216,6 +216,7 @@ impl Core {
         open: Open,
         asked: Instant,
         refused_by: Option<Ticket>,
+        retry: bool,
     ) -> Result<Stream, DialError> {
         if self.budget.stage() >= Stage::NoOpens {
             return Err(self.short_of_memory());
@@ -223,7 +224,7 @@ impl Core {
         let now = now();
         let (waiter, answer) = {
             let mut state = self.state.lock();
-            let waiter = state.ask(now, open, asked, refused_by);
+            let waiter = state.ask(now, open, asked, refused_by, retry);
             state.pump(self, now);
             let answered = state.answered.take();
             let (reply, answer) = oneshot::channel();
@@ -262,7 +263,7 @@ impl Core {
         if let Some((next, cause)) = failed {
             let attempt = {
                 let mut health = self.health.lock();
-                health.failed(&cause);
+                health.failed(cause.server.as_deref(), &cause.text);
                 health.failures()
             };
             event::dial_backoff(&self.name, next.saturating_duration_since(now), attempt);
@@ -284,11 +285,22 @@ impl Core {
 
     /// A connection is gone, and its streams with it.
     fn handle_closed(self: &Arc<Self>, ticket: Ticket, cause: ConnectionError) {
-        self.with(|state, now| {
-            state.lines.remove(&ticket);
-            state.last_failure = cause.early();
-            state.pool.handle_closed(now, ticket, Cause::Ended(cause));
+        let elsewhere = matches!(cause, ConnectionError::TurnedAway { elsewhere: true, .. });
+        let left = self.with(|state, now| {
+            let line = state.lines.remove(&ticket)?;
+            let server = line.connection.shared().facts.server.clone();
+            state.last_failure = Failure { server: server.clone(), text: cause.early() };
+            if elsewhere {
+                state.pool.handle_turned_away(now, ticket);
+            } else {
+                state.pool.handle_closed(now, ticket, Cause::Ended(cause.clone()));
+            }
+            server
         });
+        if let Some(server) = left.filter(|_| elsewhere) {
+            // Another server may take us: then nobody else would tell of this one.
+            event::dial_failed(&server, &cause.early(), 1);
+        }
     }
 
     /// Ends every connection and dial now.
@@ -325,8 +337,8 @@ struct State {
     orders: Vec<Order>,
     /// When the task wakes up by itself.
     armed: Option<Instant>,
-    /// The last dial's error, for requests that run out of time.
-    last_failure: String,
+    /// The last dial's error, for the log and for requests that run out of time.
+    last_failure: Failure,
     stats: Stats,
     /// End everything.
     stopped: bool,
@@ -346,8 +358,8 @@ struct Line {
 struct Request {
     open: Open,
     asked: Instant,
-    /// Whether it may be asked again, should the server refuse it: once.
-    first_try: bool,
+    /// Whether it may be asked again, should the server refuse it.
+    retry: bool,
     /// `None` while its caller holds the lock.
     reply: Option<oneshot::Sender<Result<Stream, DialError>>>,
 }
@@ -355,6 +367,13 @@ struct Request {
 enum Order {
     Dial(Ticket),
     Stop(Ticket),
+}
+
+/// What went wrong last, and with which server if that is known.
+#[derive(Clone, Debug, Default)]
+struct Failure {
+    server: Option<Arc<str>>,
+    text: String,
 }
 
 /// Why a dial failed or a connection ended.
@@ -375,18 +394,24 @@ impl State {
             unclaimed: Vec::new(),
             orders: Vec::new(),
             armed: None,
-            last_failure: String::new(),
+            last_failure: Failure::default(),
             stats: Stats::default(),
             stopped: false,
             gone: false,
         }
     }
 
-    fn ask(&mut self, now: Instant, open: Open, asked: Instant, refused_by: Option<Ticket>) -> Waiter {
+    fn ask(
+        &mut self,
+        now: Instant,
+        open: Open,
+        asked: Instant,
+        refused_by: Option<Ticket>,
+        retry: bool,
+    ) -> Waiter {
         let waiter = Waiter(self.next_waiter);
         self.next_waiter = self.next_waiter.wrapping_add(1);
-        let first_try = refused_by.is_none();
-        self.requests.insert(waiter, Request { open, asked, first_try, reply: None });
+        self.requests.insert(waiter, Request { open, asked, retry, reply: None });
         match refused_by {
             None => self.pool.request(now, waiter),
             Some(ticket) => {
@@ -436,8 +461,8 @@ impl State {
             self.retry_elsewhere(now, waiter, ticket, request);
             return;
         };
-        let Request { open, asked, first_try, reply } = request;
-        let kept = first_try.then(|| open.clone());
+        let Request { open, asked, retry, reply } = request;
+        let kept = retry.then(|| open.clone());
         match line.connection.open(open) {
             Ok(mut stream) => {
                 if let Some(open) = kept {
@@ -456,7 +481,7 @@ impl State {
                     self.answer(reply, Err(core.short_of_memory()));
                 }
                 OpenReason::Closed | OpenReason::Draining | OpenReason::Exhausted | OpenReason::TooMany => {
-                    let request = Request { open: error.open, asked, first_try, reply };
+                    let request = Request { open: error.open, asked, retry, reply };
                     self.retry_elsewhere(now, waiter, ticket, request);
                 }
             },
@@ -480,7 +505,8 @@ impl State {
             CloseReason::Idle => line.connection.abort(ConnectionError::Idle),
             CloseReason::Silent => {
                 let cause = ConnectionError::NoSettings { limit: core.config.dial_timeout };
-                self.last_failure = cause.early();
+                let server = line.connection.shared().facts.server.clone();
+                self.last_failure = Failure { server, text: cause.early() };
                 line.connection.abort(cause);
             }
             CloseReason::Overtaken | CloseReason::Retired => {
@@ -515,7 +541,7 @@ impl State {
             RequestError::Refused(Cause::Connect(error)) => DialError::Connect(Arc::new(error)),
             RequestError::Limit => DialError::Limit { limit: core.config.conn_max },
             RequestError::Silent => DialError::Connection(ConnectionError::NoSettings { limit }),
-            RequestError::TimedOut => DialError::Timeout { limit, last: self.last_failure.clone() },
+            RequestError::TimedOut => DialError::Timeout { limit, last: self.last_failure.text.clone() },
         }
     }
 
@@ -555,11 +581,11 @@ struct Again {
 }
 
 impl Reopen for Again {
-    fn reopen(&self, open: Open, asked: Instant) -> Reopening {
+    fn reopen(&self, open: Open, asked: Instant, again: bool) -> Reopening {
         let (core, ticket) = (self.core.upgrade(), self.ticket);
         Box::pin(async move {
             let core = core.ok_or(DialError::Closed)?;
-            core.open(open, asked, Some(ticket)).await
+            core.open(open, asked, Some(ticket), again).await
         })
     }
 }

@@ -122,7 +122,9 @@ impl<E: Clone> Pool<E> {
         let wanted = slot.handle_dialled(now, proof, silence_max, hedge);
         let began = slot.began;
         if wanted {
-            self.give_up_overtaken(began);
+            // Late when the one that has just returned began: their kernels have backed off.
+            let hedge = self.config.hedge;
+            self.give_up_dials(|slot| slot.began.checked_add(hedge).is_some_and(|late| late <= began));
         }
         self.balance(now);
         wanted
@@ -253,6 +255,10 @@ impl<E: Clone> Pool<E> {
             let full = self.slots.len() >= self.config.max_connections;
             let error = if full { RequestError::Limit } else { RequestError::TimedOut };
             self.actions.push_back(Action::Fail { waiter: first.waiter, error });
+            if self.waiting.is_empty() {
+                // They have had their time, and nobody is left to have them for.
+                self.give_up_dials(|_| true);
+            }
         }
         let idle_max = self.config.idle_max;
         let due: Vec<(Ticket, Due)> = self
@@ -406,13 +412,10 @@ impl<E: Clone> Pool<E> {
         newest.filter(|_| self.may_dial())?.checked_add(self.config.hedge)
     }
 
-    /// Gives up the dials that were late when the one that has just returned began.
-    fn give_up_overtaken(&mut self, began: Instant) {
-        let hedge = self.config.hedge;
-        let late = |slot: &Slot| slot.began.checked_add(hedge).is_some_and(|late| late <= began);
-        let overtaken = self.slots.iter().filter(|(_, slot)| slot.is_dialling() && late(slot));
-        let overtaken: Vec<Ticket> = overtaken.map(|(ticket, _)| *ticket).collect();
-        for ticket in overtaken {
+    fn give_up_dials(&mut self, which: impl Fn(&Slot) -> bool) {
+        let given_up = self.slots.iter().filter(|(_, slot)| slot.is_dialling() && which(slot));
+        let given_up: Vec<Ticket> = given_up.map(|(ticket, _)| *ticket).collect();
+        for ticket in given_up {
             self.close(ticket, CloseReason::Overtaken);
         }
     }
@@ -540,7 +543,7 @@ pub enum Action<E> {
 pub enum CloseReason {
     /// It carried no stream for the idle time.
     Idle,
-    /// Its dial was late, and a later one has returned.
+    /// Its dial was late, and a later one has returned or nobody waits any more.
     Overtaken,
     /// It takes no new streams, and its last one has ended.
     Retired,
