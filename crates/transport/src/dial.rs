@@ -19,7 +19,8 @@ use std::time::Duration;
 use framing::{Host, Target};
 use nix::libc;
 use sla::code;
-use tokio::net::{TcpStream, UnixStream};
+use socket2::SockRef;
+use tokio::net::{TcpSocket, UnixStream};
 use tokio::time::{Instant, Timeout, sleep_until, timeout};
 
 use crate::net::Net;
@@ -43,7 +44,8 @@ pub struct DialOptions {
     pub socket: SocketOptions,
 }
 
-/// For destinations: 250 ms apart, 3 s each, 10 s in all, four addresses, 5 s for the name.
+/// For destinations: 250 ms apart, 3 s each, 10 s in all, four addresses, 5 s for the name; armed, so that nothing but an
+/// orderly end looks like one.
 impl Default for DialOptions {
     fn default() -> Self {
         Self {
@@ -52,7 +54,7 @@ impl Default for DialOptions {
             total: Duration::from_secs(10),
             resolve: Duration::from_secs(5),
             max_addresses: 4,
-            socket: SocketOptions::default(),
+            socket: SocketOptions { armed: true, ..SocketOptions::default() },
         }
     }
 }
@@ -107,8 +109,12 @@ pub async fn connect(
     options: &DialOptions,
 ) -> Result<Socket, ConnectError> {
     let ordered = interleave(addresses, options.max_addresses);
-    let attempt = |address| async move {
-        let socket = Socket::from(TcpStream::connect(address).await?);
+    let attempt = |address: SocketAddr| async move {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if options.socket.armed {
+            SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
+        }
+        let socket = Socket::from(socket.connect(address).await?);
         options.socket.apply(&socket)?;
         Ok(socket)
     };
@@ -511,6 +517,17 @@ mod tests {
         );
         let error = resolve(Net::Tcp6, &target, &options).await.expect_err("family");
         assert!(error.to_string().contains("no IPv6 address"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn destination_that_was_reached_and_let_go_of_is_reset() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let socket = connect(&address.into(), &[address], &DialOptions::default()).await.expect("connect");
+        let (mut far, _) = listener.accept().await.expect("accept");
+        drop(socket);
+        let error = tokio::io::AsyncReadExt::read(&mut far, &mut [0]).await.expect_err("reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test]

@@ -200,6 +200,9 @@ pub struct SocketOptions {
     pub keepalive: Option<Keepalive>,
     /// Congestion control by name, used if this kernel offers it, else its default stays.
     pub congestion: Option<String>,
+    /// Armed ([`Socket::arm_reset`]) before the first packet leaves: whoever drops the dial, or kills this process,
+    /// resets a peer that was reached meanwhile.
+    pub armed: bool,
 }
 
 /// SO_KEEPALIVE and its three times.
@@ -222,7 +225,7 @@ impl Default for Keepalive {
 /// For sockets of applications and destinations: keepalive, nothing else.
 impl Default for SocketOptions {
     fn default() -> Self {
-        Self { keepalive: Some(Keepalive::default()), congestion: None }
+        Self { keepalive: Some(Keepalive::default()), congestion: None, armed: false }
     }
 }
 
@@ -236,7 +239,7 @@ impl SocketOptions {
         Self { keepalive: Some(keepalive), ..Self::default() }
     }
 
-    /// Sets them, and TCP_NODELAY always. Unix sockets have none of these.
+    /// Sets them (but for `armed`), and TCP_NODELAY always. Unix sockets have none of these.
     ///
     /// # Errors
     /// What setsockopt(2) says; a congestion control that this kernel does not offer is not an error.

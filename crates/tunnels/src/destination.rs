@@ -71,10 +71,7 @@ impl Destinations {
         let options = DialOptions { total: left, ..DialOptions::default() };
         let addresses: Vec<SocketAddr> = permitted.into_iter().map(Permitted::address).collect();
         let socket = transport::connect(target, &addresses, &options).await;
-        let socket = socket.map_err(|error| unreached::unconnected(target, &error))?;
-        // A dead process must never look like a clean end to the destination.
-        socket.arm_reset().map_err(|error| unreached::failed(target, &sla::plain(&error)))?;
-        Ok(socket)
+        socket.map_err(|error| unreached::unconnected(target, &error))
     }
 
     fn judge(&self, identity: &str, target: &Target, found: &[SocketAddr]) -> Result<Vec<Permitted>, Broken> {
