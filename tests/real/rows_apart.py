@@ -190,8 +190,7 @@ class Names:
 def _():
     with apart() as s:
         Names(s)
-        server, client = s.pair("-server.allow", "127.0.0.0/8")
-        client.stop()
+        s.server()
         client = s.client("-eagersocks.reply", "strict")
         port = s.destination()
         program = (

@@ -465,3 +465,46 @@ for years in ("+3650d", "-3650d"):
     for who in ("client", "server"):
         row(f"wall clock of the {who} jumps by {years}, and back", smoke=years == "+3650d" and who == "client")(
             lambda years=years, who=who: jump(years, who))
+
+
+def short_lived(scene, name, seconds):
+    """A certificate of our CA for the client, that ends in so many seconds: made with a clock that stands a day back."""
+    if not os.path.exists(FAKETIME):
+        raise Missing("needs libfaketime (Debian: faketime)")
+    csr, cert = scene.dir / f"{name}.csr", scene.dir / f"{name}.crt"
+    ext = scene.dir / "ext"
+    ext.write_text("extendedKeyUsage=clientAuth\nsubjectAltName=DNS:client\n")
+    key = scene.pki / "client.key"
+    env = {**os.environ, "LD_PRELOAD": FAKETIME, "FAKETIME": f"-{86400 - seconds}s"}
+    made = lab.run("openssl", "req", "-new", "-key", key, "-subj", "/CN=client", "-out", csr)
+    assert made.returncode == 0, made.stderr
+    made = lab.run("openssl", "x509", "-req", "-in", csr, "-CA", scene.pki / "ca.crt", "-CAkey", scene.pki / "ca.key",
+                   "-CAcreateserial", "-days", "1", "-extfile", ext, "-out", cert, env=env)
+    assert made.returncode == 0, made.stderr
+    return cert
+
+
+@row("client's certificate ends while connected, then is renewed", seconds=30)
+def _():
+    with Scene() as s:
+        s.init()
+        server = s.server()
+        (s.pki / "client.crt").write_bytes(short_lived(s, "short", 8).read_bytes())
+        ends_at = time.monotonic() + 8
+        client = s.client()
+        echo = s.destination()
+        live, _ = socks5(s.socks, "127.0.0.1", echo, early=b"a")
+        assert read_exact(live, 1) == b"a"
+        time.sleep(3)
+        live.sendall(b"still")
+        assert read_exact(live, 5) == b"still"
+        end = end_of(live)
+        cut = time.monotonic() - ends_at
+        assert end == "rst", end
+        assert -1 < cut < 6, f"cut {cut:.1f} s after the certificate's end"
+        (s.pki / "client.crt").write_bytes(short_lived(s, "renewed", 3600).read_bytes())
+        client.kill(signal.SIGHUP)
+        client.wait_text("reloaded")
+        renewed = time.monotonic()
+        recovery = Caller(s, echo).recovery(renewed)
+        return f"streams reset {max(cut, 0):.1f} s after its end", recovery

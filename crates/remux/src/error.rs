@@ -332,7 +332,9 @@ impl ConnectionError {
     pub(crate) fn early(&self) -> String {
         match self {
             // The transport knew more, and said it with its own code.
-            Self::Io { text, .. } | Self::TurnedAway { text, .. } if sla::code::split(text).is_some() => text.to_string(),
+            Self::Io { text, .. } | Self::TurnedAway { text, .. } if sla::code::split(text).is_some() => {
+                text.to_string()
+            }
             Self::Closed => format!(
                 "{} the server closed the connection before it said a word → check that remux.net, eagersocks.net and \
                  remux.wire are the same on both sides, then read the server's log",
