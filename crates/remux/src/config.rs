@@ -186,8 +186,11 @@ pub struct LivenessConfig {
     pub ping_quiet: Duration,
     /// The answer must come within four round trips, but not sooner than this. Default 1 s.
     pub answer_min: Duration,
-    /// And not later than this. Default 5 s.
+    /// And not later than this, which is also what it has while our kernel sends lost bytes again. Default 5 s.
     pub answer_max: Duration,
+    /// On the classic wire, which can't ask: a connection whose bytes nobody acknowledged for this long is dead.
+    /// Default 9 s: looked at four times a second, it is known within 10 s.
+    pub unacked: Duration,
     /// An OPEN on a connection silent for longer than this carries a PING. Default 2 s.
     pub open_silence: Duration,
     /// A connection with bytes to write that got none of them rid is closed after this. Default 30 s.
@@ -204,6 +207,7 @@ impl Default for LivenessConfig {
             ping_quiet: Duration::from_secs(25),
             answer_min: Duration::from_secs(1),
             answer_max: Duration::from_secs(5),
+            unacked: Duration::from_secs(9),
             open_silence: Duration::from_secs(2),
             stall: Duration::from_secs(30),
             settings: Duration::from_secs(5),

@@ -51,7 +51,11 @@ pub enum StreamError {
 impl StreamError {
     /// Whether the peer did nothing with the stream, so that opening it again elsewhere is safe.
     pub const fn is_refused_safe(&self) -> bool {
-        matches!(self, Self::Reset { refused_safe: true, .. })
+        matches!(
+            self,
+            Self::Reset { refused_safe: true, .. }
+                | Self::Truncated { cause: ConnectionError::TurnedAway { elsewhere: true, .. } }
+        )
     }
 
     /// The code to pass on to whoever waits behind the stream.
@@ -252,6 +256,14 @@ pub enum ConnectionError {
         /// The time allowed.
         limit: Duration,
     },
+    /// The peer refused the connection before it took a byte of ours: nothing was done with any stream.
+    #[error("transport failed: {text}")]
+    TurnedAway {
+        /// Why.
+        text: Arc<str>,
+        /// Another server may not refuse: what waits here is worth another try.
+        elsewhere: bool,
+    },
     /// The peer insists on an extension this side doesn't know.
     #[error("peer uses the unknown critical frame type {kind:#04x}")]
     UnknownCritical {
@@ -266,7 +278,7 @@ impl ConnectionError {
         match self {
             Self::Aborted(_) => Code::CANCEL,
             Self::Calm { .. } => Code::CALM,
-            Self::Closed | Self::GoAway { .. } | Self::Io { .. } => Code::NONE,
+            Self::Closed | Self::GoAway { .. } | Self::Io { .. } | Self::TurnedAway { .. } => Code::NONE,
             Self::Dead { .. } | Self::Memory { .. } | Self::Stalled { .. } => Code::LIMIT,
             Self::Drained => Code::DRAIN,
             Self::Idle => Code::IDLE,
@@ -291,6 +303,17 @@ impl ConnectionError {
         self.is_misconduct() || matches!(self, Self::Memory { .. } | Self::Stalled { .. })
     }
 
+    /// Whether the peer was not heard of when it should have been: another server may be nearer.
+    pub const fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::Dead { .. }
+                | Self::NoSettings { .. }
+                | Self::Stalled { .. }
+                | Self::Io { kind: io::ErrorKind::TimedOut, .. }
+        )
+    }
+
     /// Whether this is an end nobody has to look into: idle, drained, closed.
     pub const fn is_orderly(&self) -> bool {
         matches!(
@@ -309,7 +332,9 @@ impl ConnectionError {
     pub(crate) fn early(&self) -> String {
         match self {
             // The transport knew more, and said it with its own code.
-            Self::Io { text, .. } if sla::code::split(text).is_some() => text.to_string(),
+            Self::Io { text, .. } | Self::TurnedAway { text, .. } if sla::code::split(text).is_some() => {
+                text.to_string()
+            }
             Self::Closed => format!(
                 "{} the server closed the connection before it said a word → check that remux.net, eagersocks.net and \
                  remux.wire are the same on both sides, then read the server's log",
@@ -339,8 +364,22 @@ impl From<io::Error> for ConnectionError {
         if error.kind() == io::ErrorKind::UnexpectedEof {
             return Self::Closed;
         }
+        if let Some(TurnedAway { text, elsewhere }) = error.get_ref().and_then(|inner| inner.downcast_ref()) {
+            return Self::TurnedAway { text: text.clone(), elsewhere: *elsewhere };
+        }
         Self::Io { kind: error.kind(), text: sla::plain(&error).into() }
     }
+}
+
+/// The payload of an [`io::Error`] by which a transport says that its peer refused it before it took a byte:
+/// [`ConnectionError::TurnedAway`].
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct TurnedAway {
+    /// Why.
+    pub text: Arc<str>,
+    /// Another server may not refuse.
+    pub elsewhere: bool,
 }
 
 impl From<ConnectionError> for io::Error {

@@ -78,9 +78,9 @@ pub use config::{
     AnnounceConfig, ClassicConfig, Config, LimitConfig, LivenessConfig, Rate, Role, SendConfig,
     SessionConfig, WindowConfig, Wire,
 };
-pub use error::{ConnectionError, DialError, OpenError, OpenReason, StreamError};
+pub use error::{ConnectionError, DialError, OpenError, OpenReason, StreamError, TurnedAway};
 #[cfg(feature = "io")]
 pub use io::{
     BufStream, ByteStream, Connect, ConnectError, Connected, ConnectionHandle, Dialer, DialerBuilder,
-    Listener, OwnedReadHalf, OwnedWriteHalf, PeerFacts, Probe, Records, Stats, Stream,
+    Listener, OnEnd, OwnedReadHalf, OwnedWriteHalf, PeerFacts, Probe, Records, Stats, Stream,
 };

@@ -33,10 +33,12 @@ fn seeds(count: u64) -> std::ops::Range<u64> {
 struct Seen(BTreeMap<&'static str, u64>);
 
 impl Seen {
-    const ALL: [&'static str; 19] = [
+    const ALL: [&'static str; 21] = [
         "use",
         "dial",
         "spare",
+        "hedge",
+        "turned away",
         "second dial",
         "drain",
         "close",
@@ -105,6 +107,7 @@ enum Event {
     Dialled(Ticket),
     DialFailed(Ticket),
     FirstByte(Ticket),
+    TurnedAway(Ticket),
     PeerLimits(Ticket),
     StreamEnded(Ticket),
     PeerDrains(Ticket),
@@ -152,7 +155,10 @@ impl Conn {
     }
 
     fn usable(&self, now: Instant) -> bool {
+        let late =
+            self.up.is_some_and(|up| now >= up + HEDGE) && self.proof == Proof::FirstByte && !self.proven;
         self.up.is_some_and(|up| now < up + self.limits.max_age)
+            && !late
             && self.opened < self.limits.max_count
             && self.live < self.limits.max_streams
             && !self.draining
@@ -298,6 +304,14 @@ impl World {
                 }
                 self.pool.handle_first_byte(now, ticket);
             }
+            Event::TurnedAway(ticket) => {
+                if self.conns.get(&ticket).is_none_or(|conn| conn.proven || conn.closing) {
+                    return;
+                }
+                self.seen.note("turned away");
+                self.conns.remove(&ticket);
+                self.pool.handle_turned_away(now, ticket);
+            }
             Event::PeerLimits(ticket) => {
                 let peer = self.peer;
                 let ours = self.config.limits;
@@ -392,7 +406,8 @@ impl World {
         let proof = conn.proof;
         self.pool.handle_dialled(now, ticket, proof);
         match self.random.within(0, 29) {
-            0 | 1 => self.after(0, 200, Event::Closed(ticket)),
+            0 => self.after(0, 200, Event::Closed(ticket)),
+            1 => self.after(0, 200, Event::TurnedAway(ticket)),
             2 => {} // Silent for ever.
             _ if classic => {}
             _ => {
@@ -530,18 +545,26 @@ impl World {
             && self.waiting.values().any(|wait| {
                 self.conns.iter().all(|(ticket, conn)| wait.avoid == Some(*ticket) || !conn.usable(now))
             });
+        let newest = self.trials().map(|conn| conn.began).max();
+        let hedge = !self.waiting.is_empty() && newest.is_some_and(|newest| newest + HEDGE <= now);
         let spare =
             used && dialling.is_empty() && usable().all(|conn| conn.wearing(now)) && self.config.spare;
-        assert!(demand || spare, "seed {seed}: {} wait, room {room}, {:?}", self.waiting.len(), self.conns);
-        if !demand {
+        assert!(
+            demand || spare || hedge,
+            "seed {seed}: {} wait, room {room}, {:?}",
+            self.waiting.len(),
+            self.conns
+        );
+        if hedge {
+            self.seen.note("hedge");
+        } else if !demand {
             self.seen.note("spare");
             assert!(!self.failing, "seed {seed}: a spare while dials fail");
         }
-        if self.failing {
+        if self.failing && !hedge {
             let pause = now - self.last_failure.expect("a failure");
             assert!(pause >= self.config.backoff_min, "seed {seed}: {pause:?} after a failure");
-            let trials = self.conns.values().filter(|conn| !conn.closing && !conn.is_proven(now)).count();
-            assert_eq!(trials, 0, "seed {seed}: a second dial while dials fail");
+            assert_eq!(self.trials().count(), 0, "seed {seed}: a second dial while dials fail");
         }
         let conn = Conn {
             began: now,
@@ -601,11 +624,24 @@ impl World {
         let free = self.waiting.values().any(|wait| wait.avoid.is_none());
         assert!(!(usable && free), "seed {seed}: a request waits beside a usable connection");
         let dialling = self.conns.values().any(|conn| conn.up.is_none());
+        if !self.waiting.is_empty()
+            && self.conns.len() < self.config.max_connections
+            && let Some(newest) = self.trials().map(|conn| conn.began).max()
+        {
+            assert!(now <= newest + HEDGE, "seed {seed}: a request waits beside late dials");
+        }
         if !self.waiting.is_empty() && !dialling && self.conns.len() < self.config.max_connections {
             let at = self.pool.poll_timeout().expect("a request has a deadline").0;
-            let trial = self.conns.values().any(|conn| !conn.closing && !conn.is_proven(now));
-            assert!(trial || at <= now + Duration::from_secs(1), "seed {seed}: a request waits for no dial");
+            assert!(
+                self.trials().count() > 0 || at <= now + Duration::from_secs(1),
+                "seed {seed}: a request waits for no dial"
+            );
         }
+    }
+
+    /// Dials whose outcome is open.
+    fn trials(&self) -> impl Iterator<Item = &Conn> {
+        self.conns.values().filter(|conn| !conn.closing && !conn.is_proven(self.now))
     }
 
     fn trace(&self, what: &dyn std::fmt::Debug) {
@@ -620,6 +656,9 @@ impl World {
         self.events.insert((at, self.sequence), event);
     }
 }
+
+/// As the pool has it.
+const HEDGE: Duration = Duration::from_secs(1);
 
 /// SplitMix64.
 struct Random(u64);

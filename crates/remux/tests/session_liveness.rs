@@ -194,7 +194,7 @@ fn path_without_progress_makes_the_connection_suspect_and_asks_the_peer() {
         let mut pair = Pair::new(wire);
         let (id, _) = pair.open(connect(b"x"));
         let path = PathInfo { rtt: millis(50), unacked: 5000, bytes_acked: 77, ..PathInfo::default() };
-        for n in 0..22 {
+        for n in 0..12 {
             assert!(!pair.client.events.contains(&Event::Suspect), "{wire:?} after {n}");
             pair.client.session.handle_path(pair.now, path);
             pair.client.collect();
@@ -240,6 +240,76 @@ fn classic_wire_has_no_pings() {
 }
 
 #[test]
+fn kernel_is_asked_again_as_long_as_something_is_unacknowledged() {
+    for wire in [Wire::Remux2, Wire::Classic] {
+        let mut pair = Pair::new(wire);
+        pair.open(connect(b"x"));
+        let path = PathInfo { rtt: millis(50), unacked: 1, bytes_acked: 1, ..PathInfo::default() };
+        pair.client.session.handle_path(pair.now, path);
+        let (at, why) = pair.client.session.poll_timeout().unwrap();
+        assert_eq!((at - pair.now, why), (millis(250), "path"), "{wire:?}");
+        // An answer that never comes is no reason to ask without a pause.
+        pair.client.session.handle_timeout(at);
+        assert_eq!(pair.client.session.poll_timeout().unwrap().0 - at, millis(250), "{wire:?}");
+        pair.client.session.handle_path(at, PathInfo { unacked: 0, bytes_acked: 2, ..path });
+        assert!(pair.client.session.poll_timeout().is_none_or(|(_, why)| why != "path"), "{wire:?}");
+    }
+}
+
+#[test]
+fn classic_connection_whose_bytes_nobody_acknowledges_is_suspect_after_one_second_and_dead_after_ten() {
+    let mut pair = Pair::new(Wire::Classic);
+    pair.open(connect(b"x"));
+    let start = pair.now;
+    let path = PathInfo { rtt: millis(50), unacked: 5000, bytes_acked: 77, ..PathInfo::default() };
+    pair.client.session.handle_path(pair.now, PathInfo { bytes_acked: 76, ..path });
+    let mut suspect = None;
+    while pair.client.closed().is_none() {
+        pair.client.session.handle_path(pair.now, path);
+        pair.client.tick(pair.now);
+        pair.client.collect();
+        if suspect.is_none() && pair.client.events.contains(&Event::Suspect) {
+            suspect = Some(pair.now - start);
+        }
+        pair.now = pair.client.session.poll_timeout().map_or(pair.now, |(at, _)| at);
+    }
+    assert!(suspect.unwrap() <= millis(1_500), "{suspect:?}");
+    assert!(matches!(pair.client.closed(), Some(ConnectionError::Dead { .. })));
+    assert!(pair.now - start <= secs(10), "{:?}", pair.now - start);
+}
+
+#[test]
+fn classic_connection_whose_peers_kernel_takes_nothing_more_is_not_dead() {
+    let mut pair = Pair::new(Wire::Classic);
+    pair.open(connect(b"x"));
+    // The peer's window is shut: everything sent is acknowledged, the rest waits here.
+    let path = PathInfo { rtt: millis(50), bytes_acked: 77, notsent: 100_000, ..PathInfo::default() };
+    for _ in 0..200 {
+        pair.client.session.handle_path(pair.now, path);
+        pair.client.tick(pair.now);
+        pair.now += millis(100);
+    }
+    assert_eq!(pair.client.closed(), None);
+}
+
+#[test]
+fn burst_of_losses_makes_the_connection_suspect_and_does_not_end_it() {
+    let mut lone = client_with_stream(9);
+    let path = PathInfo { rtt: millis(50), unacked: 500, bytes_acked: 1, ..PathInfo::default() };
+    // 3 s: what five losses in a row take.
+    for _ in 0..30 {
+        lone.side.session.handle_path(lone.now, path);
+        lone.side.tick(lone.now);
+        lone.take_sent();
+        lone.now += millis(100);
+    }
+    assert!(lone.side.events.contains(&Event::Suspect));
+    assert_eq!(lone.side.closed(), None);
+    lone.side.receive(lone.now, &[0, 0]);
+    assert_eq!(lone.side.events.back(), Some(&Event::Alive));
+}
+
+#[test]
 fn first_byte_is_announced_once_on_both_wires() {
     for wire in [Wire::Remux2, Wire::Classic] {
         let mut pair = Pair::new(wire);
@@ -276,7 +346,8 @@ fn ping_that_finds_no_room_in_a_dead_socket_counts_all_the_same() {
         lone.side.tick(lone.now);
     }
     assert!(matches!(lone.side.closed(), Some(ConnectionError::Dead { .. })), "{:?}", lone.side.closed());
-    assert!(lone.now - stuck <= secs(2), "{:?}", lone.now - stuck);
+    // Suspect at once; what it carries has as long as the kernel may take to mend a burst of losses.
+    assert!(lone.now - stuck <= secs(5), "{:?}", lone.now - stuck);
 }
 
 #[test]

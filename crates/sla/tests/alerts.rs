@@ -57,7 +57,7 @@ fn webhook_is_never_told_about_itself() {
 fn recovery_follows_its_problem_even_if_the_log_is_at_fatal() {
     let (text, sent) = alerted(Level::Fatal, OK, || {
         let mut server = Health::new("198.51.100.1:443");
-        (0..3).for_each(|_| server.failed("refused"));
+        (0..3).for_each(|_| server.failed(None, "refused"));
         server.ok();
         server.ok();
     });
@@ -71,7 +71,7 @@ fn recovery_follows_its_problem_even_if_the_log_is_at_fatal() {
 fn server_that_fails_twice_wakes_nobody() {
     let (text, sent) = alerted(Level::Info, OK, || {
         let mut server = Health::new("198.51.100.1:443");
-        (0..2).for_each(|_| server.failed("refused"));
+        (0..2).for_each(|_| server.failed(None, "refused"));
         server.ok();
     });
     assert_eq!((text.matches("dial failed").count(), text.contains("server up")), (2, false));

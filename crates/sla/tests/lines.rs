@@ -121,7 +121,7 @@ fn log_beside_another_layer_takes_nothing_away_from_it() {
 fn server_that_stays_down_is_told_once_and_its_return_too() {
     let text = logged(config(Level::Info, Format::Text), || {
         let mut server = Health::new("198.51.100.1:443");
-        (0..9).for_each(|_| server.failed("refused"));
+        (0..9).for_each(|_| server.failed(None, "refused"));
         assert_eq!(server.failures(), 9);
         (0..2).for_each(|_| server.ok());
     });

@@ -1,7 +1,9 @@
 //! The client's way to its server: net, addresses, perhaps TLS.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::time::timeout;
 
@@ -13,8 +15,9 @@ use crate::tls::ClientTls;
 
 /// Opens connections to one server, or to the first of several that works.
 ///
-/// Names are resolved anew each time. With several servers the one that worked last is tried first, and each gets an
-/// equal share of [`DialOptions::total`]; with a single one, TLS has its own time after that of the socket.
+/// Names are resolved anew each time. With several servers the one that worked last is tried first, those that keep
+/// another dial waiting come last, and each gets an equal share of [`DialOptions::total`]; with a single one, TLS has its
+/// own time after that of the socket.
 #[derive(Debug)]
 pub struct Connector {
     net: Net,
@@ -22,6 +25,16 @@ pub struct Connector {
     tls: Option<Arc<ClientTls>>,
     options: DialOptions,
     preferred: AtomicUsize,
+    standings: Vec<Standing>,
+}
+
+/// What is held against one server.
+#[derive(Debug, Default)]
+struct Standing {
+    /// Dials it has kept waiting for [`PATIENCE`] and still does.
+    waits: AtomicUsize,
+    /// It has turned us away since the last time they all had.
+    refused: AtomicBool,
 }
 
 /// One of a connector's servers.
@@ -31,7 +44,8 @@ pub struct Server(usize);
 impl Connector {
     /// A connector to `addresses`, plain or under `tls`.
     pub fn new(net: Net, addresses: Vec<Address>, tls: Option<Arc<ClientTls>>, options: DialOptions) -> Self {
-        Self { net, addresses, tls, options, preferred: AtomicUsize::new(0) }
+        let standings = addresses.iter().map(|_| Standing::default()).collect();
+        Self { net, addresses, tls, options, preferred: AtomicUsize::new(0), standings }
     }
 
     /// Where it goes.
@@ -51,31 +65,34 @@ impl Connector {
     /// # Errors
     /// The [`ConnectError`] of the last server tried.
     pub async fn connect(&self) -> Result<Stream, ConnectError> {
-        self.connect_to().await.map(|(stream, _)| stream)
+        self.connect_to().await.map(|(stream, _)| stream).map_err(|failed| failed.error)
     }
 
     /// [`Connector::connect`] that also says which server it was, for [`Connector::give_up_on`].
     ///
     /// # Errors
-    /// As [`Connector::connect`].
-    pub async fn connect_to(&self) -> Result<(Stream, Server), ConnectError> {
+    /// As [`Connector::connect`], and with which server it was.
+    pub async fn connect_to(&self) -> Result<(Stream, Server), Unconnected> {
         let count = self.addresses.len();
         let first = self.preferred.load(Ordering::Relaxed);
-        let mut last = ConnectError::NoServer;
-        for offset in 0..count {
-            let index = (first + offset) % count;
-            let Some(address) = self.addresses.get(index) else { break };
+        let mut last = Unconnected { server: None, error: ConnectError::NoServer };
+        for (offset, index) in self.order(first).into_iter().enumerate() {
+            let (Some(address), Some(standing)) = (self.addresses.get(index), self.standings.get(index))
+            else {
+                break;
+            };
             let attempt = if count == 1 {
                 self.connect_one(address).await
             } else {
                 let share = self.options.total / u32::try_from(count).unwrap_or(u32::MAX);
-                timeout(share, self.connect_one(address)).await.unwrap_or_else(|_| {
+                let connected = timeout(share, standing.watch(self.connect_one(address))).await;
+                connected.unwrap_or_else(|_| {
                     Err(ConnectError::TooSlow { target: address.to_string(), after: share })
                 })
             };
             match attempt {
                 Ok(stream) => {
-                    // Only those before it have failed; a preference that has moved on meanwhile stays.
+                    // Those before it have failed or keep us waiting; a preference that has moved on meanwhile stays.
                     self.prefer(first, index);
                     return Ok((stream, Server(index)));
                 }
@@ -84,18 +101,50 @@ impl Connector {
                     if offset + 1 < count {
                         sla::event::dial_failed(&address.to_string(), &error.to_string(), 1);
                     }
-                    last = error;
+                    last = Unconnected { server: Some(Server(index)), error };
                 }
             }
         }
         Err(last)
     }
 
-    /// A connection to `server` turned out useless (it refused us): begin with the next one from now on. Said by
-    /// several connections at once it counts once.
+    /// A connection to `server` turned out useless (it fell silent): begin with the next one from now on. Said by several
+    /// connections at once it counts once.
     pub fn give_up_on(&self, server: Server) {
         let next = (server.0 + 1) % self.addresses.len().max(1);
         self.prefer(server.0, next);
+    }
+
+    /// `server` turned us away: as [`Connector::give_up_on`]. Whether there is one that did not, since the last time that
+    /// all had.
+    pub fn turned_away_by(&self, server: Server) -> bool {
+        self.give_up_on(server);
+        if let Some(standing) = self.standings.get(server.0) {
+            standing.refused.store(true, Ordering::Relaxed);
+        }
+        let elsewhere = self.standings.iter().any(|standing| !standing.refused.load(Ordering::Relaxed));
+        if !elsewhere {
+            for standing in &self.standings {
+                standing.refused.store(false, Ordering::Relaxed);
+            }
+        }
+        elsewhere
+    }
+
+    /// What the configuration calls a server.
+    pub fn name(&self, server: Server) -> String {
+        self.addresses.get(server.0).map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// The servers from `first` on, those that keep a dial waiting last.
+    fn order(&self, first: usize) -> Vec<usize> {
+        let count = self.addresses.len();
+        let waits = |index: &usize| {
+            self.standings.get(*index).is_some_and(|standing| standing.waits.load(Ordering::Relaxed) > 0)
+        };
+        let mut order: Vec<usize> = (0..count).map(|offset| (first + offset) % count).collect();
+        order.sort_by_key(waits);
+        order
     }
 
     fn prefer(&self, instead_of: usize, index: usize) {
@@ -124,6 +173,46 @@ impl Connector {
         }
     }
 }
+
+impl Standing {
+    /// Counts a dial as kept waiting once it has been for long.
+    async fn watch<T>(&self, dial: impl Future<Output = T>) -> T {
+        let mut dial = pin!(dial);
+        if let Ok(done) = timeout(PATIENCE, &mut dial).await {
+            return done;
+        }
+        let _waits = Waits::new(&self.waits);
+        dial.await
+    }
+}
+
+/// One more dial that waits, until it is dropped.
+struct Waits<'a>(&'a AtomicUsize);
+
+impl<'a> Waits<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// No server could be connected to.
+#[derive(Debug)]
+pub struct Unconnected {
+    /// The last one tried; `None` if there is none.
+    pub server: Option<Server>,
+    /// Why not.
+    pub error: ConnectError,
+}
+
+/// A dial that has taken longer lets the next one begin with another server; shorter than a pool waits with that.
+const PATIENCE: Duration = Duration::from_millis(900);
 
 #[cfg(test)]
 mod tests {
@@ -203,6 +292,54 @@ mod tests {
         drop(acceptor);
         let error = connector.connect().await.expect_err("both are down").to_string();
         assert!(error.starts_with("NET-201") && error.contains("refused"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn server_that_keeps_a_dial_waiting_is_not_tried_first_by_the_next() {
+        // It takes connections and never says a word, so that TLS waits.
+        let mute = Reserve::bind("127.0.0.1:0").expect("bind");
+        let folder = TempDir::new().expect("folder");
+        let (server, client) = tls(folder.path());
+        let listen = Address::to_listen(Net::Tcp, "127.0.0.1:0").expect("address");
+        let acceptor = Acceptor::bind(Net::Tcp, &listen, ListenOptions::tunnel()).await.expect("bind");
+        let up = acceptor.local_addr().expect("address");
+        let addresses =
+            vec![Address::Host(mute.local_addr().expect("address").into()), Address::Host(up.into())];
+        let connector = Connector::new(Net::Tcp, addresses, Some(client), DialOptions::tunnel());
+        let serve = async {
+            let stream = acceptor.accept().await.expect("accept").handshake(&server).await.expect("tls");
+            std::future::pending::<()>().await;
+            drop(stream);
+        };
+        let first = connector.connect_to();
+        let second = async {
+            tokio::time::sleep(PATIENCE + Duration::from_millis(100)).await;
+            assert_eq!(connector.order(0), [1, 0]);
+            connector.connect_to().await.expect("the second server").0.socket().remote_addr()
+        };
+        tokio::select! {
+            _ = serve => unreachable!(),
+            _ = first => panic!("the first dial waits for its whole share"),
+            remote = second => assert_eq!(remote, Some(up)),
+        }
+        assert_eq!(connector.preferred.load(Ordering::Relaxed), 1, "the one that answered");
+        assert_eq!(connector.order(0), [0, 1], "a dial that is dropped waits no more");
+    }
+
+    #[test]
+    fn each_server_can_turn_us_away_once_before_there_is_none_left() {
+        let addresses =
+            ["a:1", "b:1", "c:1"].map(|address| Address::to_dial(Net::Tcp, address).expect("address"));
+        let connector = Connector::new(Net::Tcp, addresses.to_vec(), None, DialOptions::tunnel());
+        for _ in 0..2 {
+            let elsewhere = [0, 1, 2].map(|server| connector.turned_away_by(Server(server)));
+            assert_eq!(elsewhere, [true, true, false]);
+            assert_eq!(connector.preferred.load(Ordering::Relaxed), 0, "round");
+        }
+        assert!(
+            connector.turned_away_by(Server(0)) && connector.turned_away_by(Server(0)),
+            "one server, said twice"
+        );
     }
 
     #[tokio::test]

@@ -42,12 +42,10 @@ pub struct DialOptions {
     pub max_addresses: usize,
     /// Options of the connected socket.
     pub socket: SocketOptions,
-    /// [Armed](Socket::arm_reset) before it connects: giving up half-way is a reset for the other side, too, where it
-    /// would otherwise see a connection that ended cleanly without a byte.
-    pub armed: bool,
 }
 
-/// For destinations: 250 ms apart, 3 s each, 10 s in all, four addresses, 5 s for the name.
+/// For destinations: 250 ms apart, 3 s each, 10 s in all, four addresses, 5 s for the name; armed, so that nothing but an
+/// orderly end looks like one.
 impl Default for DialOptions {
     fn default() -> Self {
         Self {
@@ -56,8 +54,7 @@ impl Default for DialOptions {
             total: Duration::from_secs(10),
             resolve: Duration::from_secs(5),
             max_addresses: 4,
-            socket: SocketOptions::default(),
-            armed: false,
+            socket: SocketOptions { armed: true, ..SocketOptions::default() },
         }
     }
 }
@@ -65,7 +62,7 @@ impl Default for DialOptions {
 impl DialOptions {
     /// For a client's connections to its server.
     pub fn tunnel() -> Self {
-        Self { socket: SocketOptions::tunnel_client(), ..Self::default() }
+        Self { socket: SocketOptions::tunnel(), ..Self::default() }
     }
 }
 
@@ -113,8 +110,8 @@ pub async fn connect(
 ) -> Result<Socket, ConnectError> {
     let ordered = interleave(addresses, options.max_addresses);
     let attempt = |address: SocketAddr| async move {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        if options.armed {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        if options.socket.armed {
             SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
         }
         let socket = Socket::from(socket.connect(address).await?);
@@ -459,7 +456,7 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
         let address = listener.local_addr().expect("address");
         let target = Target { host: Host::V4(std::net::Ipv4Addr::LOCALHOST), port: address.port() };
-        let options = DialOptions { armed: true, ..DialOptions::default() };
+        let options = DialOptions::default();
         {
             let mut dial = pin!(connect(&target, std::slice::from_ref(&address), &options));
             poll_fn(|cx| Poll::Ready(dial.as_mut().poll(cx).is_ready())).await;
@@ -535,6 +532,17 @@ mod tests {
         );
         let error = resolve(Net::Tcp6, &target, &options).await.expect_err("family");
         assert!(error.to_string().contains("no IPv6 address"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn destination_that_was_reached_and_let_go_of_is_reset() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+        let address = listener.local_addr().expect("address");
+        let socket = connect(&address.into(), &[address], &DialOptions::default()).await.expect("connect");
+        let (mut far, _) = listener.accept().await.expect("accept");
+        drop(socket);
+        let error = tokio::io::AsyncReadExt::read(&mut far, &mut [0]).await.expect_err("reset");
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test]

@@ -64,7 +64,7 @@ mod testing;
 mod tls;
 
 pub use cert::{Certificate, Identity, Name, Role, Usage, Validity, describe, expiry_warning};
-pub use connector::{Connector, Server};
+pub use connector::{Connector, Server, Unconnected};
 pub use dial::{
     Attempt, AttemptError, ConnectError, ConnectErrorKind, DialOptions, connect, connect_unix, resolve,
 };

@@ -56,7 +56,7 @@ impl Default for ListenOptions {
 impl ListenOptions {
     /// For a server's connections from its clients.
     pub fn tunnel() -> Self {
-        Self { limits: Some(Limits::default()), socket: SocketOptions::tunnel_server(), ..Self::default() }
+        Self { limits: Some(Limits::default()), socket: SocketOptions::tunnel(), ..Self::default() }
     }
 }
 
@@ -578,7 +578,7 @@ mod tests {
         let socket = acceptor.accept().await.expect("accept").into_socket();
         let sock = socket2::SockRef::from(&socket);
         assert!(sock.tcp_nodelay().expect("nodelay"));
-        assert_eq!(sock.tcp_user_timeout().expect("timeout"), Some(Duration::from_secs(30)));
+        assert_eq!(sock.tcp_keepalive_time().expect("idle"), Duration::from_secs(10));
     }
 
     #[tokio::test]

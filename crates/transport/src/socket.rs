@@ -196,13 +196,13 @@ impl AsyncWrite for Socket {
 /// How the kernel treats a socket. SO_SNDBUF is never set: it would end the kernel's own tuning.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SocketOptions {
-    /// Give up a connection whose data nobody acknowledged for this long (TCP_USER_TIMEOUT); `None` leaves the
-    /// system's 15 minutes or so.
-    pub user_timeout: Option<Duration>,
     /// Ask a silent peer whether it lives; `None` never asks.
     pub keepalive: Option<Keepalive>,
     /// Congestion control by name, used if this kernel offers it, else its default stays.
     pub congestion: Option<String>,
+    /// Armed ([`Socket::arm_reset`]) before the first packet leaves: whoever drops the dial, or kills this process,
+    /// resets a peer that was reached meanwhile.
+    pub armed: bool,
 }
 
 /// SO_KEEPALIVE and its three times.
@@ -225,22 +225,21 @@ impl Default for Keepalive {
 /// For sockets of applications and destinations: keepalive, nothing else.
 impl Default for SocketOptions {
     fn default() -> Self {
-        Self { user_timeout: None, keepalive: Some(Keepalive::default()), congestion: None }
+        Self { keepalive: Some(Keepalive::default()), congestion: None, armed: false }
     }
 }
 
 impl SocketOptions {
-    /// For a connection of the tunnel at the client: unacknowledged data for 10 s is a dead connection.
-    pub fn tunnel_client() -> Self {
-        Self { user_timeout: Some(Duration::from_secs(10)), ..Self::default() }
+    /// For a connection between client and server: one on which nothing is under way is probed from its tenth silent
+    /// second on and dead after 25 s. Bytes that nobody acknowledges are for whoever sent them to notice, by [`Probe`]:
+    /// the kernel's own limit (TCP_USER_TIMEOUT) would also end a connection whose living peer pauses.
+    pub fn tunnel() -> Self {
+        let keepalive =
+            Keepalive { idle: Duration::from_secs(10), interval: Duration::from_secs(5), count: 3 };
+        Self { keepalive: Some(keepalive), ..Self::default() }
     }
 
-    /// For a connection of the tunnel at the server: 30 s.
-    pub fn tunnel_server() -> Self {
-        Self { user_timeout: Some(Duration::from_secs(30)), ..Self::default() }
-    }
-
-    /// Sets them, and TCP_NODELAY always. Unix sockets have none of these.
+    /// Sets them (but for `armed`), and TCP_NODELAY always. Unix sockets have none of these.
     ///
     /// # Errors
     /// What setsockopt(2) says; a congestion control that this kernel does not offer is not an error.
@@ -254,9 +253,6 @@ impl SocketOptions {
                 .with_interval(keepalive.interval)
                 .with_retries(keepalive.count);
             sock.set_tcp_keepalive(&times)?;
-        }
-        if self.user_timeout.is_some() {
-            sock.set_tcp_user_timeout(self.user_timeout)?;
         }
         if let Some(name) = &self.congestion {
             match sock.set_tcp_congestion(name.as_bytes()) {
@@ -297,22 +293,17 @@ mod tests {
     #[tokio::test]
     async fn tunnel_options_reach_the_kernel() {
         let (near, _far) = pair().await;
-        let options = SocketOptions {
-            congestion: Some("no-such-control".to_owned()),
-            ..SocketOptions::tunnel_client()
-        };
+        let options =
+            SocketOptions { congestion: Some("no-such-control".to_owned()), ..SocketOptions::tunnel() };
         options.apply(&near).expect("an unknown congestion control is not an error");
         near.set_notsent_lowat(16_384).expect("lowat");
         let sock = SockRef::from(&near);
         assert!(sock.tcp_nodelay().expect("nodelay"));
         assert!(sock.keepalive().expect("keepalive"));
-        assert_eq!(sock.tcp_keepalive_time().expect("idle"), Duration::from_secs(60));
-        assert_eq!(sock.tcp_keepalive_interval().expect("interval"), Duration::from_secs(10));
+        assert_eq!(sock.tcp_keepalive_time().expect("idle"), Duration::from_secs(10));
+        assert_eq!(sock.tcp_keepalive_interval().expect("interval"), Duration::from_secs(5));
         assert_eq!(sock.tcp_keepalive_retries().expect("count"), 3);
-        assert_eq!(sock.tcp_user_timeout().expect("user timeout"), Some(Duration::from_secs(10)));
         assert_eq!(sock.tcp_notsent_lowat().expect("lowat"), 16_384);
-        SocketOptions::tunnel_server().apply(&near).expect("options");
-        assert_eq!(sock.tcp_user_timeout().expect("user timeout"), Some(Duration::from_secs(30)));
     }
 
     #[tokio::test]
@@ -403,7 +394,7 @@ mod tests {
         let (near, far) = UnixStream::pair().expect("pair");
         let (near, mut far) = (Socket::from(near), Socket::from(far));
         assert!(near.is_unix() && near.probe().is_none() && near.remote_ip().is_none());
-        SocketOptions::tunnel_client().apply(&near).expect("options");
+        SocketOptions::tunnel().apply(&near).expect("options");
         near.arm_reset().expect("arm");
         drop(near);
         assert_eq!(far.read(&mut [0]).await.expect("end"), 0);

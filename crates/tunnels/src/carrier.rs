@@ -7,14 +7,15 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use remux::session::PathInfo;
-use remux::{BufStream, ByteStream, Connected, PeerFacts, Probe};
+use remux::{BufStream, ByteStream, Connected, PeerFacts, Probe, TurnedAway};
 use sla::ConnectionId;
 use sla::event::{Conn, ConnEnd, ConnFacts, Health, Role};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 use transport::{Connector, Explainer, Server, Stream};
 
 use crate::config;
@@ -54,7 +55,14 @@ pub(crate) fn dialled(stream: Stream, wire: remux::Wire, way: (Arc<Connector>, S
     let (connector, server) = way;
     // On our own wire a server speaks first; the classic one need not say anything.
     let speaks_first = wire == remux::Wire::Remux2;
-    dress(stream, wire, Some(Awaited { connector, server, speaks_first, health: None }))
+    let awaited = Awaited { connector: connector.clone(), server, speaks_first, health: None };
+    let mut connected = dress(stream, wire, Some(awaited));
+    connected.facts.server = Some(connector.name(server).into());
+    connected.with_end(move |cause| {
+        if cause.is_silence() {
+            connector.give_up_on(server);
+        }
+    })
 }
 
 fn dress(stream: Stream, wire: remux::Wire, awaited: Option<Awaited>) -> Connected {
@@ -80,6 +88,7 @@ pub(crate) fn facts(stream: &Stream) -> PeerFacts {
         local: stream.socket().local(),
         remote: stream.socket().remote(),
         identity: stream.identity().map(|identity| Arc::from(identity.to_string())),
+        server: None,
     }
 }
 
@@ -133,16 +142,26 @@ impl<S> Explained<S> {
             }
             return read;
         }
-        awaited.connector.give_up_on(awaited.server);
+        let refusal = read.as_ref().err().is_some_and(|error| {
+            self.explainer.as_ref().is_some_and(|explainer| explainer.is_refusal(error))
+        });
+        let elsewhere = refusal && awaited.connector.turned_away_by(awaited.server);
+        if !refusal {
+            awaited.connector.give_up_on(awaited.server);
+        }
         let text = match (explained, &self.explainer) {
             (Some(text), _) => text,
             (None, Some(explainer)) => explainer.early_death(read.as_ref().err()),
             (None, None) => "closed before its first byte".to_owned(),
         };
         if let Some(health) = &awaited.health {
-            health.lock().failed(&text);
+            health.lock().failed(Some(&awaited.connector.name(awaited.server)), &text);
         }
-        Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+        Err(if refusal {
+            io::Error::new(io::ErrorKind::PermissionDenied, TurnedAway { text: text.into(), elsewhere })
+        } else {
+            io::Error::new(io::ErrorKind::PermissionDenied, text)
+        })
     }
 
     fn explain(&self, error: io::Error) -> io::Error {
@@ -213,7 +232,7 @@ pub(crate) struct Alone {
 impl Alone {
     /// It is up.
     pub(crate) fn open(role: Role, stream: &Stream) -> Self {
-        let PeerFacts { transport, local, remote, identity } = facts(stream);
+        let PeerFacts { transport, local, remote, identity, .. } = facts(stream);
         let id = ConnectionId(rand::random());
         let facts = ConnFacts {
             role,
@@ -237,6 +256,45 @@ impl Alone {
         self.conn.close(cause, &end);
     }
 }
+
+/// Notices that nobody acknowledges what was sent on a connection without mux: it has no PING, and a limit of the kernel's
+/// would take a peer that pauses for a dead one.
+#[derive(Debug)]
+pub(crate) struct Vigil {
+    probe: transport::Probe,
+    look: Pin<Box<Sleep>>,
+    acked: u64,
+    stuck: Option<Instant>,
+}
+
+impl Vigil {
+    /// None where the socket has no figures.
+    pub(crate) fn over(stream: &Stream) -> Option<Self> {
+        let look = Box::pin(tokio::time::sleep(LOOK));
+        Some(Self { probe: stream.probe()?, look, acked: 0, stuck: None })
+    }
+
+    /// Ready once the peer's kernel has acknowledged nothing for [`UNACKED`], with something to acknowledge.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
+        loop {
+            ready!(self.look.as_mut().poll(cx));
+            let now = Instant::now();
+            self.look.as_mut().reset(now + LOOK);
+            let Some(path) = self.probe.path() else { continue };
+            let waits = path.unacked > 0 && path.bytes_acked == self.acked;
+            self.acked = path.bytes_acked;
+            self.stuck = if waits { self.stuck.or(Some(now)) } else { None };
+            let silence = self.stuck.map(|since| now - since).unwrap_or_default();
+            if silence >= UNACKED {
+                return Poll::Ready(silence);
+            }
+        }
+    }
+}
+
+/// The kernel is asked this often, so that with [`UNACKED`] a dead connection is known within 10 s.
+const LOOK: Duration = Duration::from_secs(1);
+const UNACKED: Duration = Duration::from_secs(8);
 
 struct SocketProbe(transport::Probe);
 

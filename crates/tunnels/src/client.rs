@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use transport::{ClientTls, ListenOptions};
 
-use crate::carrier::Alone;
+use crate::carrier::{Alone, Vigil};
 use crate::listen::Door;
 use crate::outbound::{Opened, Outbound};
 use crate::relay::{Armed, Broken, Muxed, Plain, Quiet, Report, relay};
@@ -269,7 +269,9 @@ async fn carry<S: Application>(
         Opened::Connection(stream, _charge) => {
             let alone = Alone::open(Role::Client, stream.get_ref());
             story.connection = Some(alone.id());
-            let report = relay(near, Plain::new(stream, "server"), Bytes::new(), quiet, stop).await;
+            let vigil = Vigil::over(stream.get_ref());
+            let far = Plain::new(stream, "server").watched(vigil);
+            let report = relay(near, far, Bytes::new(), quiet, stop).await;
             alone.close(report.cause(), report.down, report.up);
             report
         }

@@ -69,7 +69,7 @@ impl Destinations {
         let permitted = self.judge(identity, target, &found)?;
         let left = deadline.saturating_duration_since(Instant::now());
         // Armed: neither a dead process nor a stream given up meanwhile must look like a clean end to the destination.
-        let options = DialOptions { total: left, armed: true, ..DialOptions::default() };
+        let options = DialOptions { total: left, ..DialOptions::default() };
         let addresses: Vec<SocketAddr> = permitted.into_iter().map(Permitted::address).collect();
         let socket = transport::connect(target, &addresses, &options).await;
         socket.map_err(|error| unreached::unconnected(target, &error))

@@ -49,9 +49,7 @@ impl Outbound {
             Some(tls) => Some(Arc::new(ClientTls::load(tls_settings(config, tls))?)),
             None => None,
         };
-        let mut options = DialOptions { total: config.remux.dial_timeout, ..DialOptions::tunnel() };
-        // One patience for a peer that takes nothing, in the kernel and above it.
-        options.socket.user_timeout = Some(config.remux.session.liveness.stall);
+        let options = DialOptions { total: config.remux.dial_timeout, ..DialOptions::tunnel() };
         let addresses = config.server.addresses.clone();
         let name: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let connector = Arc::new(Connector::new(config.server.net, addresses, tls.clone(), options));
@@ -101,9 +99,10 @@ impl Outbound {
 impl Single {
     async fn connect(&self) -> Result<Explained<Stream>, Broken> {
         let connected = self.connector.connect_to().await;
-        let (stream, server) = connected.map_err(|error| {
-            let text = error.to_string();
-            self.health.lock().failed(&text);
+        let (stream, server) = connected.map_err(|failed| {
+            let text = failed.error.to_string();
+            let server = failed.server.map(|server| self.connector.name(server));
+            self.health.lock().failed(server.as_deref(), &text);
             no_way(Code::TRUNCATED, text)
         })?;
         Ok(Explained::single(stream, self.connector.clone(), server, self.health.clone()))
@@ -164,8 +163,13 @@ pub(crate) async fn connect(
     strict: bool,
 ) -> Result<Connected, ConnectError> {
     let connected = connector.connect_to().await;
-    let (stream, server) =
-        connected.map_err(|error| ConnectError::new(error.to_string()).with_source(error))?;
+    let (stream, server) = connected.map_err(|failed| {
+        let error = ConnectError::new(failed.error.to_string()).with_source(failed.error);
+        match failed.server {
+            Some(server) => error.of(connector.name(server)),
+            None => error,
+        }
+    })?;
     let wire = carrier::wire(wire, &stream);
     if strict && wire == remux::Wire::Classic {
         let remote = stream.socket().remote();
@@ -173,7 +177,8 @@ pub(crate) async fn connect(
             "{} server {remote} speaks the classic wire, which can't tell the result of a dial that strict replies wait \
              for → set eagersocks.reply to eager here, or remux.wire to auto on the server",
             sla::code::LINK_STRICT
-        )));
+        ))
+        .of(connector.name(server)));
     }
     Ok(carrier::dialled(stream, wire, (connector, server)))
 }

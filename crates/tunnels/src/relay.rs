@@ -20,7 +20,7 @@ use remux::StreamError;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::time::Instant;
 
-use crate::carrier::Explained;
+use crate::carrier::{Explained, Vigil};
 
 /// One side of a flow.
 pub(crate) trait Endpoint {
@@ -340,6 +340,7 @@ pub(crate) struct Plain<S> {
     ask: usize,
     /// What to call the other end in messages.
     who: &'static str,
+    vigil: Option<Vigil>,
 }
 
 /// What a flow needs of a socket besides bytes.
@@ -384,7 +385,12 @@ impl Armed for Explained<transport::Stream> {
 impl<S> Plain<S> {
     /// `who` names the other end in messages: `application`, `destination`, `server`.
     pub(crate) fn new(socket: S, who: &'static str) -> Self {
-        Self { socket, buffer: BytesMut::new(), ask: 4 << 10, who }
+        Self { socket, buffer: BytesMut::new(), ask: 4 << 10, who, vigil: None }
+    }
+
+    /// The same, kept an eye on where the other end is a machine of ours that may vanish.
+    pub(crate) fn watched(self, vigil: Option<Vigil>) -> Self {
+        Self { vigil, ..self }
     }
 
     fn broken(&self, error: &std::io::Error) -> Broken {
@@ -413,6 +419,13 @@ impl<S> Plain<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Armed + Unpin> Endpoint for Plain<S> {
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
+        let Some(vigil) = &mut self.vigil else { return Poll::Pending };
+        let silence = ready!(vigil.poll(cx));
+        let text = format!("{}: acknowledged nothing for {} s", self.who, silence.as_secs());
+        Poll::Ready(Broken::new("timeout", Code::TRUNCATED, text))
+    }
+
     fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<Option<Bytes>, Broken>> {
         self.buffer.reserve(self.ask);
         let mut limited = (&mut self.buffer).limit(self.ask.min(room));
@@ -437,7 +450,7 @@ impl<S: AsyncRead + AsyncWrite + Armed + Unpin> Endpoint for Plain<S> {
             Poll::Pending => {
                 // A quiet flow holds no buffer.
                 self.rest();
-                Poll::Pending
+                self.poll_broken(cx).map(Err)
             }
         }
     }

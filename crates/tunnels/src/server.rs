@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use transport::{Incoming, ListenOptions, ServerTls, TlsFiles, TlsSettings};
 
-use crate::carrier::Alone;
+use crate::carrier::{Alone, Vigil};
 use crate::destination::Destinations;
 use crate::listen::Door;
 use crate::penalty::Penalties;
@@ -66,12 +66,10 @@ impl Server {
             Some(tls) => Some(ServerTls::load(tls_settings(&config, tls))?),
             None => None,
         };
-        let mut options = ListenOptions {
+        let options = ListenOptions {
             limits: tls.is_some().then(|| config.preauth.clone()),
             ..ListenOptions::tunnel()
         };
-        // One patience for a peer that takes nothing, in the kernel and above it.
-        options.socket.user_timeout = Some(config.remux.session.liveness.stall);
         let door = Door::open(&config.listen, &options).await?;
         let own = door.local_addrs();
         let registry = Arc::new(Registry::new(registry::Limits {
@@ -291,7 +289,8 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, name: &str, s
         connection: Some(alone.id()),
         stream: None,
     };
-    let near = Plain::new(stream, "client");
+    let vigil = Vigil::over(&stream);
+    let near = Plain::new(stream, "client").watched(vigil);
     let (sock, report) = match place(inner, name, &story.source) {
         Err(full) => (None, Report::of(Broken::new("refused", Code::LIMIT, full.to_string()))),
         Ok(held) => match inner.destinations.dial(name, &held.identity.dials, &target).await {

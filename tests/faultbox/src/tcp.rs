@@ -12,6 +12,7 @@
 use std::collections::HashSet;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -40,24 +41,20 @@ pub(crate) async fn run(
     control: Control,
 ) -> io::Result<()> {
     let mut watch = control.watch();
-    let mut plug: Option<TcpStream> = None;
+    let mut plug = Plug::default();
+    // Where plugs come from: after the dark one of them may stand in the backlog.
     let mut plugs = HashSet::new();
     let mut count = 0_u64;
     loop {
         let dark = watch.borrow_and_update().plan.is_dark();
-        if dark && plug.is_none() {
-            SockRef::from(&listener).listen(0)?;
-            let socket = TcpStream::connect(listener.local_addr()?).await?;
-            plugs.insert(socket.local_addr()?);
-            plug = Some(socket);
-        } else if !dark && plug.take().is_some() {
-            SockRef::from(&listener).listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
-        }
+        plugs.extend(plug.set(dark, &listener)?);
         tokio::select! {
             biased;
             changed = watch.changed() => if changed.is_err() { return Ok(()) },
-            accepted = listener.accept(), if !dark => match accepted {
-                Ok((_, peer)) if plugs.remove(&peer) => {}
+            // Who stood in the backlog before the dark is let in, else there is no place for the plug.
+            accepted = listener.accept(), if !plug.is_in() => match accepted {
+                // The plug itself: another one is needed.
+                Ok((_, peer)) if plugs.remove(&peer) => plug = Plug::Out,
                 Ok((near, _)) => {
                     control.counts.connections.fetch_add(1, Ordering::Relaxed);
                     let (control, connection) = (control.clone(), count);
@@ -67,6 +64,52 @@ pub(crate) async fn run(
                 // Out of descriptors, most likely: callers wait in the backlog meanwhile.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
+            plugged = plug.connecting() => plug = plugged?,
+        }
+    }
+}
+
+/// A connection of our own that takes the only place in the backlog, so that the kernel drops every SYN.
+#[derive(Default)]
+enum Plug {
+    #[default]
+    Out,
+    Entering(Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>),
+    In {
+        _socket: TcpStream,
+    },
+}
+
+impl Plug {
+    /// Where the new plug comes from, if there has to be one.
+    fn set(&mut self, dark: bool, listener: &TcpListener) -> io::Result<Option<SocketAddr>> {
+        match (dark, &self) {
+            (true, Self::Out) => {
+                SockRef::from(listener).listen(0)?;
+                let to = listener.local_addr()?;
+                let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+                socket.bind(SocketAddr::new(to.ip(), 0))?;
+                let from = socket.local_addr()?;
+                *self = Self::Entering(Box::pin(socket.connect(to)));
+                return Ok(Some(from));
+            }
+            (false, Self::Entering(_) | Self::In { .. }) => {
+                *self = Self::Out;
+                SockRef::from(listener).listen(i32::try_from(BACKLOG).unwrap_or(i32::MAX))?;
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn is_in(&self) -> bool {
+        matches!(self, Self::In { .. })
+    }
+
+    async fn connecting(&mut self) -> io::Result<Self> {
+        match self {
+            Self::Entering(connect) => Ok(Self::In { _socket: connect.await? }),
+            Self::Out | Self::In { .. } => std::future::pending().await,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::config::Wire;
+use crate::error::ConnectionError;
 use crate::io::records::Records;
 use crate::session::PathInfo;
 
@@ -40,18 +41,30 @@ pub struct Connected {
     pub probe: Option<Box<dyn Probe>>,
     /// For logs and policies.
     pub facts: PeerFacts,
+    /// Told why the connection ended, before anybody else.
+    pub on_end: Option<OnEnd>,
 }
+
+/// See [`Connected::on_end`]. Must not block.
+pub type OnEnd = Box<dyn FnOnce(&ConnectionError) + Send>;
 
 impl Connected {
     /// A connection without probe.
     pub fn new(records: impl Records + 'static, wire: Wire, facts: PeerFacts) -> Self {
-        Self { records: Box::new(records), wire, probe: None, facts }
+        Self { records: Box::new(records), wire, probe: None, facts, on_end: None }
     }
 
     /// The same with the socket's figures.
     #[must_use]
     pub fn with_probe(mut self, probe: impl Probe + 'static) -> Self {
         self.probe = Some(Box::new(probe));
+        self
+    }
+
+    /// The same with somebody who is told why the connection ended.
+    #[must_use]
+    pub fn with_end(mut self, on_end: impl FnOnce(&ConnectionError) + Send + 'static) -> Self {
+        self.on_end = Some(Box::new(on_end));
         self
     }
 }
@@ -77,6 +90,8 @@ pub struct PeerFacts {
     pub remote: String,
     /// What the peer's certificate proves, if it showed one.
     pub identity: Option<Arc<str>>,
+    /// What the configuration calls the peer, where it was dialled.
+    pub server: Option<Arc<str>>,
 }
 
 /// The figures of the socket under a connection.
@@ -92,13 +107,26 @@ pub trait Probe: Send + Sync {
 #[derive(Clone, Debug)]
 pub struct ConnectError {
     message: Arc<str>,
+    server: Option<Arc<str>>,
     source: Option<Arc<dyn Error + Send + Sync>>,
 }
 
 impl ConnectError {
     /// An error with its message, lower case and without full stop.
     pub fn new(message: impl Into<Arc<str>>) -> Self {
-        Self { message: message.into(), source: None }
+        Self { message: message.into(), server: None, source: None }
+    }
+
+    /// The same with the server that failed, of several.
+    #[must_use]
+    pub fn of(mut self, server: impl Into<Arc<str>>) -> Self {
+        self.server = Some(server.into());
+        self
+    }
+
+    /// The server that failed, where it is known which.
+    pub fn server(&self) -> Option<&Arc<str>> {
+        self.server.as_ref()
     }
 
     /// The same with the error under it.

@@ -84,7 +84,7 @@ impl Dialer {
     /// # Errors
     /// [`DialError`], within [`Config::dial_timeout`]. Nothing of `open` was sent then, so trying again is safe.
     pub async fn open(&self, open: Open) -> Result<Stream, DialError> {
-        self.handle.core.open(open, now(), None).await
+        self.handle.core.open(open, now(), None, true).await
     }
 
     /// Figures for people and metrics.
@@ -216,6 +216,7 @@ impl Core {
         open: Open,
         asked: Instant,
         refused_by: Option<Ticket>,
+        retry: bool,
     ) -> Result<Stream, DialError> {
         if self.budget.stage() >= Stage::NoOpens {
             return Err(self.short_of_memory());
@@ -224,11 +225,7 @@ impl Core {
         let (waiter, answer) = {
             let mut state = self.state.lock();
             let charge = self.budget.charge(WAITING.saturating_add(open.first.len() as u64));
-            let waiter = state.ask(
-                now,
-                Request { open, asked, first_try: refused_by.is_none(), charge, reply: None },
-                refused_by,
-            );
+            let waiter = state.ask(now, Request { open, asked, retry, charge, reply: None }, refused_by);
             state.pump(self, now);
             let answered = state.answered.take();
             let (reply, answer) = oneshot::channel();
@@ -267,7 +264,7 @@ impl Core {
         if let Some((next, cause)) = failed {
             let attempt = {
                 let mut health = self.health.lock();
-                health.failed(&cause);
+                health.failed(cause.server.as_deref(), &cause.text);
                 health.failures()
             };
             event::dial_backoff(&self.name, next.saturating_duration_since(now), attempt);
@@ -289,11 +286,22 @@ impl Core {
 
     /// A connection is gone, and its streams with it.
     fn handle_closed(self: &Arc<Self>, ticket: Ticket, cause: ConnectionError) {
-        self.with(|state, now| {
-            state.lines.remove(&ticket);
-            state.last_failure = cause.early();
-            state.pool.handle_closed(now, ticket, Cause::Ended(cause));
+        let elsewhere = matches!(cause, ConnectionError::TurnedAway { elsewhere: true, .. });
+        let left = self.with(|state, now| {
+            let line = state.lines.remove(&ticket)?;
+            let server = line.connection.shared().facts.server.clone();
+            state.last_failure = Failure { server: server.clone(), text: cause.early() };
+            if elsewhere {
+                state.pool.handle_turned_away(now, ticket);
+            } else {
+                state.pool.handle_closed(now, ticket, Cause::Ended(cause.clone()));
+            }
+            server
         });
+        if let Some(server) = left.filter(|_| elsewhere) {
+            // Another server may take us: then nobody else would tell of this one.
+            event::dial_failed(&server, &cause.early(), 1);
+        }
     }
 
     /// Ends every connection and dial now.
@@ -330,8 +338,8 @@ struct State {
     orders: Vec<Order>,
     /// When the task wakes up by itself.
     armed: Option<Instant>,
-    /// The last dial's error, for requests that run out of time.
-    last_failure: String,
+    /// The last dial's error, for the log and for requests that run out of time.
+    last_failure: Failure,
     stats: Stats,
     /// End everything.
     stopped: bool,
@@ -351,8 +359,8 @@ struct Line {
 struct Request {
     open: Open,
     asked: Instant,
-    /// Whether it may be asked again, should the server refuse it: once.
-    first_try: bool,
+    /// Whether it may be asked again, should the server refuse it.
+    retry: bool,
     /// For itself and its first data, while it waits.
     charge: Charge,
     /// `None` while its caller holds the lock.
@@ -362,6 +370,13 @@ struct Request {
 enum Order {
     Dial(Ticket),
     Stop(Ticket),
+}
+
+/// What went wrong last, and with which server if that is known.
+#[derive(Clone, Debug, Default)]
+struct Failure {
+    server: Option<Arc<str>>,
+    text: String,
 }
 
 /// Why a dial failed or a connection ended.
@@ -382,7 +397,7 @@ impl State {
             unclaimed: Vec::new(),
             orders: Vec::new(),
             armed: None,
-            last_failure: String::new(),
+            last_failure: Failure::default(),
             stats: Stats::default(),
             stopped: false,
             gone: false,
@@ -443,8 +458,8 @@ impl State {
             self.retry_elsewhere(now, waiter, ticket, request);
             return;
         };
-        let Request { open, asked, first_try, charge, reply } = request;
-        let kept = first_try.then(|| open.clone());
+        let Request { open, asked, retry, charge, reply } = request;
+        let kept = retry.then(|| open.clone());
         match line.connection.open(open) {
             Ok(mut stream) => {
                 if let Some(open) = kept {
@@ -463,7 +478,7 @@ impl State {
                     self.answer(reply, Err(core.short_of_memory()));
                 }
                 OpenReason::Closed | OpenReason::Draining | OpenReason::Exhausted | OpenReason::TooMany => {
-                    let request = Request { open: error.open, asked, first_try, charge, reply };
+                    let request = Request { open: error.open, asked, retry, charge, reply };
                     self.retry_elsewhere(now, waiter, ticket, request);
                 }
             },
@@ -487,10 +502,13 @@ impl State {
             CloseReason::Idle => line.connection.abort(ConnectionError::Idle),
             CloseReason::Silent => {
                 let cause = ConnectionError::NoSettings { limit: core.config.dial_timeout };
-                self.last_failure = cause.early();
+                let server = line.connection.shared().facts.server.clone();
+                self.last_failure = Failure { server, text: cause.early() };
                 line.connection.abort(cause);
             }
-            CloseReason::Retired => line.connection.drain(Code::DRAIN, Duration::ZERO),
+            CloseReason::Overtaken | CloseReason::Retired => {
+                line.connection.drain(Code::DRAIN, Duration::ZERO)
+            }
         }
     }
 
@@ -520,7 +538,7 @@ impl State {
             RequestError::Refused(Cause::Connect(error)) => DialError::Connect(Arc::new(error)),
             RequestError::Limit => DialError::Limit { limit: core.config.conn_max },
             RequestError::Silent => DialError::Connection(ConnectionError::NoSettings { limit }),
-            RequestError::TimedOut => DialError::Timeout { limit, last: self.last_failure.clone() },
+            RequestError::TimedOut => DialError::Timeout { limit, last: self.last_failure.text.clone() },
         }
     }
 
@@ -560,11 +578,11 @@ struct Again {
 }
 
 impl Reopen for Again {
-    fn reopen(&self, open: Open, asked: Instant) -> Reopening {
+    fn reopen(&self, open: Open, asked: Instant, again: bool) -> Reopening {
         let (core, ticket) = (self.core.upgrade(), self.ticket);
         Box::pin(async move {
             let core = core.ok_or(DialError::Closed)?;
-            core.open(open, asked, Some(ticket)).await
+            core.open(open, asked, Some(ticket), again).await
         })
     }
 }

@@ -30,7 +30,7 @@ use crate::budget::Budget;
 use crate::config::{Role, SessionConfig};
 use crate::error::ConnectionError;
 use crate::io::clock::{Wakefulness, now};
-use crate::io::connect::{Connected, Probe};
+use crate::io::connect::{Connected, OnEnd, Probe};
 pub(crate) use crate::io::connection::{ConnEvent, Connection, Observer};
 use crate::io::records::Records;
 use crate::io::shared::{Effects, News, Park, Shared};
@@ -48,7 +48,7 @@ pub(crate) fn start(
     budget: Arc<Budget>,
     observer: Arc<dyn Observer>,
 ) -> (Connection, impl Future<Output = ConnectionError> + Send + 'static) {
-    let Connected { records, wire, probe, facts } = connected;
+    let Connected { records, wire, probe, facts, on_end } = connected;
     let start = now();
     let session = Session::new(role, wire, config, budget, start);
     let role = match role {
@@ -73,6 +73,7 @@ pub(crate) fn start(
         records,
         probe,
         role,
+        on_end,
         conn: Some(conn),
         start,
         batch: Batch::new(),
@@ -101,6 +102,7 @@ struct Driver {
     records: Box<dyn Records>,
     probe: Option<Box<dyn Probe>>,
     role: event::Role,
+    on_end: Option<OnEnd>,
     conn: Option<event::Conn>,
     start: Instant,
     /// Bytes bound for the wire; nothing is added until it is gone.
@@ -205,9 +207,10 @@ enum End {
 impl From<ConnectionError> for End {
     fn from(cause: ConnectionError) -> Self {
         match cause {
-            ConnectionError::Dead { .. } | ConnectionError::Stalled { .. } | ConnectionError::Io { .. } => {
-                Self::Now(cause)
-            }
+            ConnectionError::Dead { .. }
+            | ConnectionError::Stalled { .. }
+            | ConnectionError::Io { .. }
+            | ConnectionError::TurnedAway { .. } => Self::Now(cause),
             _ => Self::Orderly(cause),
         }
     }
@@ -394,7 +397,7 @@ impl Driver {
             match self.poll_reading(cx, now(), &mut Turn::default()) {
                 Ok(Step::More) => {}
                 Ok(Step::Idle | Step::Full) => return failed,
-                Err(end @ End::Orderly(_)) => return end,
+                Err(end @ (End::Orderly(_) | End::Now(ConnectionError::TurnedAway { .. }))) => return end,
                 Err(_) => return failed,
             }
         }
@@ -568,6 +571,9 @@ impl Driver {
             Err(End::Now(verdict) | End::Orderly(verdict)) => verdict,
             Ok(()) | Err(End::PeerClosed) => cause,
         };
+        if let Some(on_end) = self.on_end.take() {
+            on_end(&verdict);
+        }
         self.shared.tell_end(verdict.clone());
         self.tell(ConnEvent::Closed { cause: verdict.clone() });
         verdict

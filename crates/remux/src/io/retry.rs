@@ -1,4 +1,5 @@
-//! The safe retry: a stream that was refused before anything was done with it goes on elsewhere, once.
+//! The safe retry: a stream that was refused before anything was done with it goes on elsewhere, once; one whose whole
+//! connection was refused, as often as there are servers.
 //!
 //! ```text
 //!          write ≤ 64 KiB              refused safe                 stream + replay
@@ -24,8 +25,8 @@ use crate::session::Open;
 
 /// Who can open a refused stream again: the pool.
 pub(crate) trait Reopen: Send + Sync {
-    /// A stream for the same request, of the time `asked`, on another connection; that one is not retried again.
-    fn reopen(&self, open: Open, asked: Instant) -> Reopening;
+    /// A stream for the same request, of the time `asked`, on another connection; `again`: that one may be retried too.
+    fn reopen(&self, open: Open, asked: Instant, again: bool) -> Reopening;
 }
 
 /// A stream to come.
@@ -120,7 +121,9 @@ impl Retry {
     pub(crate) fn handle_failure(&mut self, error: &StreamError) -> bool {
         match std::mem::take(self) {
             Self::Armed(replay) if error.is_refused_safe() => {
-                let opening = Mutex::new(replay.reopen.reopen(replay.open.clone(), replay.asked));
+                // Of several servers more than one may turn the connection away; each does so once.
+                let again = matches!(error, StreamError::Truncated { .. });
+                let opening = Mutex::new(replay.reopen.reopen(replay.open.clone(), replay.asked, again));
                 let error = error.clone();
                 *self = Self::Busy(Box::new(Busy { replay: *replay, error, opening, tasks: Arc::default() }));
                 true

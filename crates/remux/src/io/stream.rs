@@ -400,6 +400,9 @@ impl Stream {
         };
         self.adopt(fresh);
         let id = self.link.id;
+        for chunk in &replay.chunks {
+            self.retry.keep(chunk);
+        }
         let replayed = self.link.shared.act(Nudge::Data, |inner, _| {
             replay.chunks.into_iter().try_for_each(|chunk| inner.send_promised(id, chunk).map(|_| ()))
         });
@@ -415,7 +418,7 @@ impl Stream {
     /// Goes on over the connection of another stream.
     fn adopt(&mut self, mut fresh: Self) {
         std::mem::swap(&mut self.link, &mut fresh.link);
-        self.retry = Retry::Off;
+        self.retry = std::mem::take(&mut fresh.retry);
         // Unless its request carried FIN, the bytes to replay come before its end.
         self.finished = fresh.finished;
         self.owed = 0;

@@ -24,6 +24,9 @@
 //!   under three quarters of its age and count, one is dialled ahead. No new stream, no new spare.
 //! - A dial is *good* at the first byte from the peer. A connection that dies before that is a failed dial: the next
 //!   one waits (`backoff`), and requests that wait for it fail with its cause.
+//! - A dial that keeps requests waiting for [`Config::hedge`] is *late*: another one begins beside it, and so on, one for
+//!   each such time. On a path that just came back the newest is the one that works, as the others' kernels have backed
+//!   off; when one returns, those overtaken by it are given up.
 //! - At the cap: choose among the usable ones, else queue, else fail. Age, count and cap are never exceeded.
 //! - A worn connection says GOAWAY and lives until its streams end; one without streams closes after the idle time.
 //!
@@ -114,9 +117,15 @@ impl<E: Clone> Pool<E> {
     /// The connect returned: the connection takes streams. `proof` says what makes the dial good on its wire. False if
     /// nobody wants the connection any more: close it.
     pub fn handle_dialled(&mut self, now: Instant, ticket: Ticket, proof: Proof) -> bool {
-        let silence_max = self.config.request_timeout;
+        let (silence_max, hedge) = (self.config.request_timeout, self.config.hedge);
         let Some(slot) = self.slots.get_mut(&ticket) else { return false };
-        let wanted = slot.handle_dialled(now, proof, silence_max);
+        let wanted = slot.handle_dialled(now, proof, silence_max, hedge);
+        let began = slot.began;
+        if wanted {
+            // Late when the one that has just returned began: their kernels have backed off.
+            let hedge = self.config.hedge;
+            self.give_up_dials(|slot| slot.began.checked_add(hedge).is_some_and(|late| late <= began));
+        }
         self.balance(now);
         wanted
     }
@@ -151,6 +160,13 @@ impl<E: Clone> Pool<E> {
         let Some(slot) = self.slots.get_mut(&ticket) else { return };
         slot.handle_limits(limits);
         self.limits = limits;
+        self.balance(now);
+    }
+
+    /// The peer turned the connection away before it took anything, and another server may not: those who wait go on
+    /// waiting, and the next dial comes at once.
+    pub fn handle_turned_away(&mut self, now: Instant, ticket: Ticket) {
+        self.slots.remove(&ticket);
         self.balance(now);
     }
 
@@ -239,6 +255,10 @@ impl<E: Clone> Pool<E> {
             let full = self.slots.len() >= self.config.max_connections;
             let error = if full { RequestError::Limit } else { RequestError::TimedOut };
             self.actions.push_back(Action::Fail { waiter: first.waiter, error });
+            if self.waiting.is_empty() {
+                // They have had their time, and nobody is left to have them for.
+                self.give_up_dials(|_| true);
+            }
         }
         let idle_max = self.config.idle_max;
         let due: Vec<(Ticket, Due)> = self
@@ -264,9 +284,15 @@ impl<E: Clone> Pool<E> {
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let request = self.waiting.front().map(|first| (first.deadline, "request"));
         let pause = self.wants_dial().then(|| self.backoff.until(true)).flatten().map(|at| (at, "back-off"));
+        let hedge = self.late_at().map(|at| (at, "hedge"));
         let idle_max = self.config.idle_max;
         let slots = self.slots.values().filter_map(|slot| slot.deadline(idle_max));
-        slots.map(|(at, due)| (at, due.reason())).chain(request).chain(pause).min_by_key(|(at, _)| *at)
+        slots
+            .map(|(at, due)| (at, due.reason()))
+            .chain(request)
+            .chain(pause)
+            .chain(hedge)
+            .min_by_key(|(at, _)| *at)
     }
 
     /// When a dial that nobody waits for may be made after the last one failed; `None` if it did not.
@@ -359,17 +385,39 @@ impl<E: Clone> Pool<E> {
         while self.wants_dial() && self.backoff.until(true).is_none_or(|until| until <= now) {
             self.dial(now);
         }
+        if self.late_at().is_some_and(|at| at <= now) {
+            self.dial(now);
+        }
+    }
+
+    /// A request waits, and a dial is allowed.
+    fn may_dial(&self) -> bool {
+        !self.waiting.is_empty() && self.slots.len() < self.config.max_connections && !self.shut_down
     }
 
     /// More requests wait than the dials under way will carry. While dials fail, one at a time must do.
     fn wants_dial(&self) -> bool {
-        if self.waiting.is_empty() || self.slots.len() >= self.config.max_connections || self.shut_down {
+        if !self.may_dial() {
             return false;
         }
         let room =
             self.slots.values().fold(0_usize, |sum, slot| sum.saturating_add(slot.room_when_dialled()));
         let one_by_one = self.backoff.is_failing() && self.slots.values().any(|slot| slot.is_trial());
         self.waiting.len() > room && !one_by_one
+    }
+
+    /// When the newest dial will have kept requests waiting for too long.
+    fn late_at(&self) -> Option<Instant> {
+        let newest = self.slots.values().filter(|slot| slot.is_trial()).map(|slot| slot.began).max();
+        newest.filter(|_| self.may_dial())?.checked_add(self.config.hedge)
+    }
+
+    fn give_up_dials(&mut self, which: impl Fn(&Slot) -> bool) {
+        let given_up = self.slots.iter().filter(|(_, slot)| slot.is_dialling() && which(slot));
+        let given_up: Vec<Ticket> = given_up.map(|(ticket, _)| *ticket).collect();
+        for ticket in given_up {
+            self.close(ticket, CloseReason::Overtaken);
+        }
     }
 
     fn wants_spare(&self, now: Instant) -> bool {
@@ -495,6 +543,8 @@ pub enum Action<E> {
 pub enum CloseReason {
     /// It carried no stream for the idle time.
     Idle,
+    /// Its dial was late, and a later one has returned or nobody waits any more.
+    Overtaken,
     /// It takes no new streams, and its last one has ended.
     Retired,
     /// The peer sent nothing since it was dialled; only then there may be streams.
@@ -564,6 +614,9 @@ pub struct Config {
     pub backoff_max: Duration,
     /// The longest pause while a request waits (1 s).
     pub backoff_waiting: Duration,
+    /// Another dial begins when the newest has kept a request waiting for so long, and a new connection that has said
+    /// nothing for so long takes no more streams (1 s): as long as the kernel takes to send a lost SYN again.
+    pub hedge: Duration,
     /// Connections set apart for bulk streams at a time (4); more than the default is an unfair share of the path.
     pub bulk_lanes: usize,
     /// Whether to dial one connection ahead (true): no stream waits for a handshake, at the price of one idle socket.
@@ -574,6 +627,7 @@ impl Config {
     fn sane(self) -> Self {
         Self {
             limits: self.limits.sane(),
+            hedge: self.hedge.max(MIN_HEDGE),
             max_connections: self.max_connections.max(1),
             request_timeout: self.request_timeout.min(FOREVER),
             ..self
@@ -592,6 +646,7 @@ impl Default for Config {
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(20),
             backoff_waiting: Duration::from_secs(1),
+            hedge: Duration::from_secs(1),
             bulk_lanes: 4,
             spare: true,
         }
@@ -656,5 +711,7 @@ enum Announce {
 
 /// Any age above zero lets the stream through for which the connection was dialled.
 const MIN_AGE: Duration = Duration::from_millis(1);
+/// Hedges are for lost packets, not for a busy loop.
+const MIN_HEDGE: Duration = Duration::from_millis(100);
 /// Longer than any process lives, and still on the clock.
 const FOREVER: Duration = Duration::from_hours(24 * 365);

@@ -58,13 +58,24 @@ impl Slot {
     }
 
     /// The connection is up. False if nobody waits for it any more.
-    pub(super) fn handle_dialled(&mut self, now: Instant, proof: Proof, silence_max: Duration) -> bool {
+    ///
+    /// Without its first byte it takes streams for `hedge` only, and has failed after `silence_max`.
+    pub(super) fn handle_dialled(
+        &mut self,
+        now: Instant,
+        proof: Proof,
+        silence_max: Duration,
+        hedge: Duration,
+    ) -> bool {
         let State::Dialling = self.state else { return false };
         self.state = State::Open { born: now, idle_since: now };
         // The first byte may have overtaken the end of the dial.
         if let Proven::Untold = self.proven {
             self.proven = match proof {
-                Proof::FirstByte => now.checked_add(silence_max).map_or(Proven::Good, Proven::SilentAt),
+                Proof::FirstByte => {
+                    let late = now.checked_add(hedge).unwrap_or(now);
+                    now.checked_add(silence_max).map_or(Proven::Good, |at| Proven::SilentAt { late, at })
+                }
                 Proof::Lasts(time) => now.checked_add(time).map_or(Proven::Good, Proven::GoodAt),
             };
         }
@@ -117,7 +128,11 @@ impl Slot {
 
     /// Whether the next stream may go here.
     pub(super) fn is_usable(&self, now: Instant) -> bool {
-        self.is_open() && !self.suspect && !self.is_worn(now) && self.live < self.limits.max_streams
+        self.is_open()
+            && !self.suspect
+            && !self.is_late(now)
+            && !self.is_worn(now)
+            && self.live < self.limits.max_streams
     }
 
     /// At its age or count: it must retire.
@@ -153,7 +168,7 @@ impl Slot {
         let proof = match self.proven {
             Proven::Untold | Proven::Good => None,
             Proven::GoodAt(at) => Some((at, Due::Good)),
-            Proven::SilentAt(at) => Some((at, Due::Silent)),
+            Proven::SilentAt { at, .. } => Some((at, Due::Silent)),
         };
         let age = self.age_at().map(|at| (at, Due::Age));
         [proof, idle.map(|at| (at, Due::Idle)), age].into_iter().flatten().min_by_key(|(at, _)| *at)
@@ -184,8 +199,13 @@ impl Slot {
         match self.proven {
             Proven::Untold | Proven::Good => false,
             Proven::GoodAt(at) => now < at,
-            Proven::SilentAt(_) => true,
+            Proven::SilentAt { .. } => true,
         }
+    }
+
+    /// Up for long enough to have said its first byte, on a path that works.
+    fn is_late(&self, now: Instant) -> bool {
+        matches!(self.proven, Proven::SilentAt { late, .. } if late <= now)
     }
 
     /// A dial whose outcome is open: under way, or up and not proven.
@@ -248,6 +268,9 @@ enum Proven {
     Good,
     /// Good unless it dies before then: the wire has no byte that proves it.
     GoodAt(Instant),
-    /// A failed dial if nothing has come by then.
-    SilentAt(Instant),
+    /// A failed dial if nothing has come by `at`, and not used for more from `late` on.
+    SilentAt {
+        late: Instant,
+        at: Instant,
+    },
 }

@@ -3,17 +3,19 @@
 //! ```text
 //!            silent for P, and a reason to ask            half of D          D
 //!  Quiet ───────────────────────────────────▶ Asked ─────────▶ Suspect ──────────▶ Dead
-//!    ▲              (remux2: PING)              │                 │
-//!    └──────────── any byte from the peer ──────┴─────────────────┘
+//!    │ ▲              (remux2: PING)            │                 │ ▲
+//!    │ └────────── any byte from the peer ──────┴─────────────────┘ │
+//!    └── nothing acknowledged for 1 s or four round trips ──────────┘ (and asked, on remux2)
 //! ```
 //!
 //! P is 5 s at a client and 15 s at a server, less up to 20 % of jitter, and 25 s after three rounds in which only
 //! answers came. D is four round trips, at least 1 s and at most 5 s. It starts when the PING has reached the peer's
 //! kernel (TCP_INFO's `bytes_acked`): a slow uplink full of our own data is not a dead peer, and a stopped peer whose
-//! kernel still acknowledges is one.
+//! kernel still acknowledges is one. While our kernel sends lost bytes again it has 5 s for that: new streams have left
+//! a suspect connection long before, and those it carries may survive a burst of losses.
 //!
-//! The classic wire has no PING: there a connection becomes suspect when the kernel makes no progress, and ends when
-//! writing stalls.
+//! The classic wire has no PING: there a connection becomes suspect when the kernel makes no progress, and is dead when
+//! nothing was acknowledged for 9 s. One on which nothing is under way is the kernel's to probe (keepalive).
 
 use std::time::{Duration, Instant};
 
@@ -40,6 +42,8 @@ pub(super) struct Liveness {
     acked: u64,
     stuck_since: Option<Instant>,
     loss_since: Option<Instant>,
+    /// When the kernel was last asked with something unacknowledged: nothing else may wake anybody in time.
+    looked: Option<Instant>,
 }
 
 impl Liveness {
@@ -62,6 +66,7 @@ impl Liveness {
             acked: 0,
             stuck_since: None,
             loss_since: None,
+            looked: None,
         };
         new.draw();
         new
@@ -121,6 +126,7 @@ impl Liveness {
     ) -> Option<Suspicion> {
         let progress = path.bytes_acked > self.acked;
         self.acked = path.bytes_acked;
+        self.looked = (path.unacked > 0).then_some(now);
         self.stuck_since = if path.unacked == 0 || progress { None } else { self.stuck_since.or(Some(now)) };
         self.loss_since = if path.ca_loss { self.loss_since.or(Some(now)) } else { None };
         if let Some(asked) = &mut self.asked {
@@ -148,7 +154,8 @@ impl Liveness {
         self.stuck_since.is_none() && self.loss_since.is_none() && std::mem::take(&mut self.suspect)
     }
 
-    /// The next deadline. `reason`: there is something to lose; `pings`: the wire has PINGs.
+    /// The next deadline. `reason`: there is something to lose; `pings`: the wire has PINGs; `path`: the kernel says how
+    /// far the bytes have come.
     pub(super) fn poll_timeout(
         &self,
         reason: bool,
@@ -156,29 +163,32 @@ impl Liveness {
         round_trip: Duration,
         path: bool,
     ) -> Option<Deadline> {
-        if !pings {
+        let look = self.looked.map(|at| (later(at, LOOK), "path"));
+        let answer = if pings { self.answer_deadline(round_trip, path) } else { self.stuck_deadline() };
+        let ping = (pings && reason && self.asked.is_none()).then(|| {
+            let due = later(self.last_received, self.patience);
+            (self.asked_at.map_or(due, |at| due.max(later(at, self.min_ping))), "ping")
+        });
+        [look, answer, ping].into_iter().flatten().min_by_key(|&(at, _)| at)
+    }
+
+    /// When the PING under way will have gone unanswered for too long.
+    fn answer_deadline(&self, round_trip: Duration, path: bool) -> Option<Deadline> {
+        let asked = self.asked.as_ref()?;
+        if asked.stage != Stage::Written && !path {
+            // Held up by bytes before it, and nobody says whether those move: the write stall's case.
             return None;
         }
-        if let Some(asked) = &self.asked {
-            if asked.stage != Stage::Written && !path {
-                // Held up by bytes before it, and nobody says whether those move: the write stall's case.
-                return None;
-            }
-            let limit = self.limit(asked.limit, round_trip);
-            let at = later(asked.since, if self.suspect { limit } else { half(limit) });
-            let look = later(asked.looked.unwrap_or(asked.since), LOOK);
-            return Some(if path && !asked.delivered && look < at {
-                (look, "path")
-            } else {
-                (at, "answer to ping")
-            });
-        }
-        if !reason {
-            return None;
-        }
-        let due = later(self.last_received, self.patience);
-        let polite = self.asked_at.map_or(due, |at| later(at, self.min_ping));
-        Some((due.max(polite), "ping"))
+        let limit =
+            if self.suspect { self.limit(asked, round_trip) } else { half(self.usual(asked, round_trip)) };
+        let at = later(asked.since, limit);
+        let look = later(asked.looked.unwrap_or(asked.since), LOOK);
+        Some(if path && !asked.delivered && look < at { (look, "path") } else { (at, "answer to ping") })
+    }
+
+    /// Classic: when nothing will have been acknowledged for too long.
+    fn stuck_deadline(&self) -> Option<Deadline> {
+        self.stuck_since.map(|at| (later(at, self.config.unacked), "acknowledgement"))
     }
 
     /// Acts on a deadline that has come.
@@ -186,21 +196,28 @@ impl Liveness {
         &mut self,
         now: Instant,
         reason: bool,
+        pings: bool,
         round_trip: Duration,
     ) -> Option<Suspicion> {
+        // Whoever can't ask the kernel shall not be asked to at once again.
+        self.looked = self.looked.map(|at| if later(at, LOOK) <= now { now } else { at });
+        if !pings {
+            let since = self.stuck_since.filter(|&at| later(at, self.config.unacked) <= now)?;
+            return Some(Suspicion::Dead { silence: now.saturating_duration_since(since) });
+        }
         let Some(asked) = &mut self.asked else {
-            if reason && self.poll_timeout(reason, true, round_trip, false).is_some_and(|(at, _)| at <= now) {
+            let ping = self.poll_timeout(reason, true, round_trip, false);
+            if ping.is_some_and(|(at, why)| why == "ping" && at <= now) {
                 self.ask(now, None);
             }
             return None;
         };
         asked.looked = Some(now);
-        let (given, since) = (asked.limit, asked.since);
-        let limit = self.limit(given, round_trip);
-        if now >= later(since, limit) {
+        let asked = self.asked.as_ref()?;
+        if now >= later(asked.since, self.limit(asked, round_trip)) {
             return Some(Suspicion::Dead { silence: self.silence(now) });
         }
-        if !self.suspect && now >= later(since, half(limit)) {
+        if !self.suspect && now >= later(asked.since, half(self.usual(asked, round_trip))) {
             self.suspect = true;
             return Some(Suspicion::Raised);
         }
@@ -237,11 +254,16 @@ impl Liveness {
         });
     }
 
-    fn limit(&self, given: Option<Duration>, round_trip: Duration) -> Duration {
-        let usual = round_trip
-            .saturating_mul(4)
-            .clamp(self.config.answer_min, self.config.answer_max.max(self.config.answer_min));
-        given.unwrap_or(usual)
+    /// D, and as much as there is while the kernel sends lost bytes again.
+    fn limit(&self, asked: &Asked, round_trip: Duration) -> Duration {
+        let repairs = self.stuck_since.is_some() || self.loss_since.is_some();
+        let usual = self.usual(asked, round_trip);
+        if repairs && asked.limit.is_none() { usual.max(self.config.answer_max) } else { usual }
+    }
+
+    fn usual(&self, asked: &Asked, round_trip: Duration) -> Duration {
+        let most = self.config.answer_max.max(self.config.answer_min);
+        asked.limit.unwrap_or_else(|| round_trip.saturating_mul(4).clamp(self.config.answer_min, most))
     }
 
     fn draw(&mut self) {
@@ -303,7 +325,7 @@ fn half(time: Duration) -> Duration {
 /// Answered rounds without anything else after which a connection is quiet.
 const QUIET_ROUNDS: u32 = 3;
 /// A path without progress for this long, or four round trips, is suspect.
-const SICK: Duration = Duration::from_secs(2);
-/// While a PING is under way the kernel is asked this often.
+const SICK: Duration = Duration::from_secs(1);
+/// While bytes are unacknowledged or a PING is under way the kernel is asked this often.
 const LOOK: Duration = Duration::from_millis(250);
 const FAR: Duration = Duration::from_secs(30 * 365 * 24 * 3600);

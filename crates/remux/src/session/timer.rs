@@ -5,7 +5,7 @@
 //! | `memory` | at once, when the budget has chosen this connection as the heaviest | closed |
 //! | `settings` | 5 s after the start without the peer's SETTINGS | closed |
 //! | `write stall` | 30 s with bytes to write and none written | closed |
-//! | `ping`, `answer to ping`, `path` | see `liveness` | asked, suspect, dead |
+//! | `ping`, `answer to ping`, `path`, `acknowledgement` | see `liveness` | asked, suspect, dead |
 //! | `drain` | the limit given to `drain` | streams reset with DRAIN |
 //! | `idle` | 60 s without streams, server only | closed |
 //! | `sweep` | a stream's own deadline: unread for 120 s, let go of and its last bytes not taken for 300 s, classic queue full for 10 s, classic request for 10 s | that stream ends |
@@ -62,8 +62,9 @@ impl Session {
             return self.close(now, ConnectionError::Idle);
         }
         if has_come(self.ping_deadline()) {
-            let (reason, round_trip) = (self.has_reason(), self.round_trip());
-            match self.liveness.handle_timeout(now, reason, round_trip) {
+            let (reason, pings, round_trip) =
+                (self.has_reason(), self.wire == Wire::Remux2, self.round_trip());
+            match self.liveness.handle_timeout(now, reason, pings, round_trip) {
                 Some(Suspicion::Raised) => self.events.push_back(Event::Suspect),
                 Some(Suspicion::Dead { silence }) => {
                     return self.close(now, ConnectionError::Dead { silence });

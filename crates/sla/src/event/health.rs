@@ -25,11 +25,12 @@ impl Health {
         Self { server: server.into(), failures: 0, since: None, down: false }
     }
 
-    /// A dial failed: logs `dial_failed`, and `server_down` (error, alerts) at the third in a row.
-    pub fn failed(&mut self, cause: &str) {
+    /// A dial failed, of several servers `server`: logs `dial_failed`, and `server_down` (error, alerts) at the third in a
+    /// row.
+    pub fn failed(&mut self, server: Option<&str>, cause: &str) {
         self.failures = self.failures.saturating_add(1);
         self.since.get_or_insert_with(Instant::now);
-        dial_failed(&self.server, cause, self.failures);
+        dial_failed(server.unwrap_or(&self.server), cause, self.failures);
         if self.failures == FAILURES_DOWN {
             self.down = true;
             tracing::error!(

@@ -40,7 +40,7 @@ fn connections(word: &dyn Fn(&str) -> String) {
 
     let mut server = Health::new(word("198.51.100.1:443"));
     for _ in 0..3 {
-        server.failed(&word("connection refused (os error 111)"));
+        server.failed(None, &word("connection refused (os error 111)"));
     }
     event::dial_backoff(&word("198.51.100.1:443"), Duration::from_millis(812), 3);
     server.ok();

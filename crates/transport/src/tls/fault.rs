@@ -474,6 +474,31 @@ impl Explainer {
         Some(self.alert_message(*alert))
     }
 
+    /// Whether `error` is the alert by which a peer refuses our certificate. As the first thing read from it, it also
+    /// says that the handshake was never done there: not one byte of ours was taken.
+    pub fn is_refusal(&self, error: &io::Error) -> bool {
+        let refusal = |alert: &AlertDescription| {
+            matches!(
+                alert,
+                AlertDescription::AccessDenied
+                    | AlertDescription::BadCertificate
+                    | AlertDescription::CertificateExpired
+                    | AlertDescription::CertificateRequired
+                    | AlertDescription::CertificateRevoked
+                    | AlertDescription::CertificateUnknown
+                    | AlertDescription::DecryptError
+                    | AlertDescription::NoCertificate
+                    | AlertDescription::UnknownCA
+                    | AlertDescription::UnsupportedCertificate
+            )
+        };
+        match (find::<PeerAlert>(error), tls_error(error)) {
+            (Some(explained), _) => refusal(&explained.alert),
+            (None, Some(Error::AlertReceived(alert))) => refusal(alert),
+            _ => false,
+        }
+    }
+
     /// A full message for a connection that died before the peer's first byte: the alert's, if one came, else what an
     /// end without one most likely means.
     pub fn early_death(&self, error: Option<&io::Error>) -> String {
@@ -501,7 +526,7 @@ impl Explainer {
     pub(super) fn enrich(&self, error: io::Error) -> io::Error {
         match tls_error(&error) {
             Some(Error::AlertReceived(alert)) => {
-                io::Error::new(error.kind(), PeerAlert { text: self.alert_message(*alert) })
+                io::Error::new(error.kind(), PeerAlert { alert: *alert, text: self.alert_message(*alert) })
             }
             _ => error,
         }
@@ -614,6 +639,7 @@ pub fn explain_alert(error: &io::Error) -> Option<String> {
 #[derive(Debug, thiserror::Error)]
 #[error("{text}")]
 struct PeerAlert {
+    alert: AlertDescription,
     text: String,
 }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use framing::remux2::Code;
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use super::{Again, Cause, Core, Line, Order, Watch, proof};
+use super::{Again, Cause, Core, Failure, Line, Order, Watch, proof};
 use crate::config::{Config, Role, SessionConfig};
 use crate::error::ConnectionError;
 use crate::io::connect::{Connect, ConnectError, Connected};
@@ -162,7 +162,7 @@ impl<C: Connect> Task<C> {
 
     fn handle_connect_failed(&self, ticket: Ticket, error: ConnectError) {
         self.core.with(|state, now| {
-            state.last_failure = error.to_string();
+            state.last_failure = Failure { server: error.server().cloned(), text: error.to_string() };
             state.pool.handle_dial_failed(now, ticket, Cause::Connect(error));
         });
     }

@@ -24,7 +24,7 @@ impl Elsewhere {
 }
 
 impl Reopen for Elsewhere {
-    fn reopen(&self, open: Open, _: Instant) -> Reopening {
+    fn reopen(&self, open: Open, _: Instant, _: bool) -> Reopening {
         self.asked.fetch_add(1, Ordering::Relaxed);
         let connection = self.connection.lock().clone();
         Box::pin(async move {
