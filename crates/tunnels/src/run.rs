@@ -13,13 +13,15 @@ use sla::event::{self, Role};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cell;
 use crate::descriptors::Descriptors;
 use crate::log::{self, Log};
+use crate::notify;
 use crate::shutdown::Shutdown;
 use crate::{Client, Error, Server, config, memory};
 
-/// Runs a client until it is told to stop. Everything that can be checked is checked, and the log opened, before it
-/// listens.
+/// Runs a client until it is told to stop. Everything that can be checked is checked before it listens; once it listens it
+/// becomes the user it is to be, who then opens the log.
 ///
 /// # Errors
 /// Why it did not start.
@@ -30,9 +32,10 @@ pub fn client(mut config: config::Client) -> Result<(), Error> {
     let runtime = runtime()?;
     runtime.block_on(async {
         config.check_files()?;
-        let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
         let client = Client::bind(config.clone()).await?;
-        start(Role::Client, &config.warnings);
+        let warning = cell::settle(config.user.as_deref(), &config.source)?;
+        let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
+        start(Role::Client, config.warnings.iter().chain(&warning));
         event::resources(memory::ceiling(client.budget().limit()), descriptors.budget() as u64);
         let reloader = client.reloader();
         let shutdown = Shutdown::new();
@@ -40,14 +43,16 @@ pub fn client(mut config: config::Client) -> Result<(), Error> {
         let mut tasks = signals(&shutdown, &log, move || reload(reloader.reload()))?;
         tasks.spawn(watch_certificate(move || papers.certificate()));
         tasks.spawn(memory::watch(client.budget().clone()));
+        tasks.spawn(notify::feed_watchdog());
+        notify::ready();
         client.serve(shutdown).await;
         log.finish().await;
         Ok(())
     })
 }
 
-/// Runs a server until it is told to stop. Everything that can be checked is checked, and the log opened, before it
-/// listens.
+/// Runs a server until it is told to stop. Everything that can be checked is checked before it listens; once it listens it
+/// becomes the user it is to be, who then opens the log.
 ///
 /// # Errors
 /// Why it did not start.
@@ -58,9 +63,10 @@ pub fn server(mut config: config::Server) -> Result<(), Error> {
     let runtime = runtime()?;
     runtime.block_on(async {
         config.check_files()?;
-        let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
         let server = Server::bind(config.clone()).await?;
-        start(Role::Server, &config.warnings);
+        let warning = cell::settle(config.user.as_deref(), &config.source)?;
+        let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
+        start(Role::Server, config.warnings.iter().chain(&warning));
         event::resources(memory::ceiling(server.budget().limit()), descriptors.budget() as u64);
         let reloader = server.reloader();
         let shutdown = Shutdown::new();
@@ -68,6 +74,8 @@ pub fn server(mut config: config::Server) -> Result<(), Error> {
         let mut tasks = signals(&shutdown, &log, move || reload(reloader.reload()))?;
         tasks.spawn(watch_certificate(move || papers.certificate()));
         tasks.spawn(memory::watch(server.budget().clone()));
+        tasks.spawn(notify::feed_watchdog());
+        notify::ready();
         server.serve(shutdown).await;
         log.finish().await;
         Ok(())
@@ -91,7 +99,7 @@ fn plant_bug() -> std::io::Result<()> {
     }
 }
 
-fn start(role: Role, warnings: &[String]) {
+fn start<'a>(role: Role, warnings: impl Iterator<Item = &'a String>) {
     event::started(role, env!("CARGO_PKG_VERSION"));
     for warning in warnings {
         event::config_warning(warning);
@@ -120,6 +128,7 @@ pub(crate) fn signals(
         let shutdown = shutdown.clone();
         tasks.spawn(async move {
             while stream.recv().await.is_some() {
+                notify::stopping();
                 shutdown.press();
             }
         });
