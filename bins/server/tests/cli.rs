@@ -50,7 +50,8 @@ fn server_needs_no_file() {
         ),
         "{out}"
     );
-    assert!(out.ends_with(" days left\n"), "{out}");
+    assert!(out.contains(" days left\nmemory: at most "), "{out}");
+    assert!(out.contains("\ndescriptors: "), "{out}");
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl Source {
     /// The first thing that would keep the program from starting.
     pub fn check(self) -> Result<String, Error> {
         let descriptors = Descriptors::raise();
-        let (mut text, certificate, warnings) = match self.role() {
+        let (mut text, certificate, takes, warnings) = match self.role() {
             Role::Client => {
                 let mut client = self.client()?;
                 let certificate = client.check_files()?;
@@ -94,7 +94,7 @@ impl Source {
                 let takes = takes(client.memory, descriptors, needs_of_client(&client));
                 let lowered = descriptors.fit_client(&mut client);
                 client.warnings.extend(lowered);
-                (text + &takes, certificate, client.warnings)
+                (text, certificate, takes, client.warnings)
             }
             Role::Server => {
                 let mut server = self.server()?;
@@ -109,13 +109,14 @@ impl Source {
                 let takes = takes(server.memory, descriptors, needs_of_server(&server));
                 let lowered = descriptors.fit_server(&mut server);
                 server.warnings.extend(lowered);
-                (text + &takes, certificate, server.warnings)
+                (text, certificate, takes, server.warnings)
             }
         };
         if let Some(certificate) = certificate {
             let left = certificate.left(SystemTime::now());
             text.push_str(&format!("certificate {}, {left} left\n", certificate.summary()));
         }
+        text.push_str(&takes);
         for warning in warnings {
             text.push_str(&format!("warning: {warning}\n"));
         }
