@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use tunnels::config::{self, Invocation, Role};
 
 fn main() -> ExitCode {
+    tunnels::confine();
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -14,6 +14,7 @@ use tunnels::config::{self, Role, Source};
 use tunnels::pki;
 
 fn main() -> ExitCode {
+    tunnels::confine();
     match run(std::env::args_os().skip(1)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

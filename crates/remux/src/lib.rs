@@ -68,8 +68,6 @@ mod config;
 mod error;
 #[cfg(feature = "io")]
 mod io;
-#[cfg(feature = "planted")]
-pub mod planted;
 pub mod pool;
 pub mod session;
 

@@ -39,6 +39,7 @@ codes! {
     CONFLICT = "CFG-307", "Settings that do not fit together";
     OPEN_PROXY = "CFG-310", "A port for applications that would be open to other machines";
     NO_TLS = "CFG-311", "A tunnel without TLS over a network";
+    USER = "CFG-312", "A user that the process can't become";
     LOG_FILE = "CFG-320", "A log file that can't be opened";
     SECRET_FILE = "CFG-321", "A file of users or of a secret that can't be used";
 
@@ -90,6 +91,7 @@ codes! {
     KEY_MODE = "SEC-330", "A key that others on this machine can read";
     SECRET_MODE = "SEC-331", "A secret that others on this machine can read";
     SECRET_ARGUMENT = "SEC-332", "A secret among a program's arguments";
+    ROOT = "SEC-333", "A program that has root's rights and keeps them";
 
     DENIED = "ACL-401", "A destination that the server's rules deny";
 

@@ -19,8 +19,7 @@ use std::time::Duration;
 use framing::{Host, Target};
 use nix::libc;
 use sla::code;
-use socket2::SockRef;
-use tokio::net::{TcpSocket, UnixStream};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Timeout, sleep_until, timeout};
 
 use crate::net::Net;
@@ -42,9 +41,6 @@ pub struct DialOptions {
     pub max_addresses: usize,
     /// Options of the connected socket.
     pub socket: SocketOptions,
-    /// [Armed](Socket::arm_reset) before it connects: giving up half-way is a reset for the other side, too, where it
-    /// would otherwise see a connection that ended cleanly without a byte.
-    pub armed: bool,
 }
 
 /// For destinations: 250 ms apart, 3 s each, 10 s in all, four addresses, 5 s for the name.
@@ -57,7 +53,6 @@ impl Default for DialOptions {
             resolve: Duration::from_secs(5),
             max_addresses: 4,
             socket: SocketOptions::default(),
-            armed: false,
         }
     }
 }
@@ -112,12 +107,8 @@ pub async fn connect(
     options: &DialOptions,
 ) -> Result<Socket, ConnectError> {
     let ordered = interleave(addresses, options.max_addresses);
-    let attempt = |address: SocketAddr| async move {
-        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        if options.armed {
-            SockRef::from(&socket).set_linger(Some(Duration::ZERO))?;
-        }
-        let socket = Socket::from(socket.connect(address).await?);
+    let attempt = |address| async move {
+        let socket = Socket::from(TcpStream::connect(address).await?);
         options.socket.apply(&socket)?;
         Ok(socket)
     };
@@ -452,21 +443,6 @@ mod tests {
         assert_eq!(order(&["1.1.1.1:1", "1.1.1.1:1"]), ["1.1.1.1"]);
         assert_eq!(order(&["1.1.1.1:1", "1.1.1.2:1", "1.1.1.3:1", "1.1.1.4:1", "1.1.1.5:1"]).len(), 4);
         assert!(order(&[]).is_empty());
-    }
-
-    #[tokio::test]
-    async fn armed_dial_that_is_given_up_is_a_reset_for_the_other_side() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
-        let address = listener.local_addr().expect("address");
-        let target = Target { host: Host::V4(std::net::Ipv4Addr::LOCALHOST), port: address.port() };
-        let options = DialOptions { armed: true, ..DialOptions::default() };
-        {
-            let mut dial = pin!(connect(&target, std::slice::from_ref(&address), &options));
-            poll_fn(|cx| Poll::Ready(dial.as_mut().poll(cx).is_ready())).await;
-        }
-        let (mut other, _) = listener.accept().await.expect("the kernel had connected it");
-        let error = tokio::io::AsyncReadExt::read(&mut other, &mut [0]).await.expect_err("reset");
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
     }
 
     #[tokio::test(start_paused = true)]

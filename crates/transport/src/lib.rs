@@ -77,5 +77,5 @@ pub use stream::Stream;
 pub use tls::{
     ALPN_EAGER, ALPN_REMUX1, ALPN_REMUX2, Admission, ClientTls, Clock, Explainer, Fault, HandshakeError,
     Inadmissible, LoadError, LoadFault, RevocationList, ServerTls, Standing, TlsFiles, TlsSettings,
-    TlsStream, explain_alert,
+    TlsStream, explain_alert, is_closed,
 };

@@ -68,11 +68,13 @@ impl Destinations {
         let found = found.map_err(|_| unreached::unanswered(target, self.timeout))??;
         let permitted = self.judge(identity, target, &found)?;
         let left = deadline.saturating_duration_since(Instant::now());
-        // Armed: neither a dead process nor a stream given up meanwhile must look like a clean end to the destination.
-        let options = DialOptions { total: left, armed: true, ..DialOptions::default() };
+        let options = DialOptions { total: left, ..DialOptions::default() };
         let addresses: Vec<SocketAddr> = permitted.into_iter().map(Permitted::address).collect();
         let socket = transport::connect(target, &addresses, &options).await;
-        socket.map_err(|error| unreached::unconnected(target, &error))
+        let socket = socket.map_err(|error| unreached::unconnected(target, &error))?;
+        // A dead process must never look like a clean end to the destination.
+        socket.arm_reset().map_err(|error| unreached::failed(target, &sla::plain(&error)))?;
+        Ok(socket)
     }
 
     fn judge(&self, identity: &str, target: &Target, found: &[SocketAddr]) -> Result<Vec<Permitted>, Broken> {

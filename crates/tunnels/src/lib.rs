@@ -34,6 +34,7 @@
 //! formats are `framing`.
 
 mod carrier;
+mod cell;
 mod client;
 pub mod config;
 mod demo;
@@ -43,6 +44,7 @@ mod listen;
 mod log;
 mod memory;
 mod mux;
+mod notify;
 mod outbound;
 mod penalty;
 pub mod pki;
@@ -58,6 +60,7 @@ mod tasks;
 mod unreached;
 mod webhook;
 
+pub use cell::confine;
 pub use client::{Client, Reloader as ClientReloader};
 pub use demo::demo;
 pub use error::Error;

@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
-#[cfg(feature = "planted")]
-use remux::planted;
 use sla::code;
 use tokio::sync::Semaphore;
 
@@ -162,10 +160,6 @@ enum What {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        #[cfg(feature = "planted")]
-        if matches!(self.what, What::Stream) && planted::strikes(planted::Bug::LeakedPermit) {
-            return;
-        }
         match self.what {
             What::Connection => {
                 self.registry.connections.fetch_sub(1, Ordering::AcqRel);

@@ -442,10 +442,6 @@ impl<S: AsyncRead + AsyncWrite + Armed + Unpin> Endpoint for Plain<S> {
     }
 
     fn reset(self, _why: &Broken) {
-        #[cfg(feature = "planted")]
-        if remux::planted::strikes(remux::planted::Bug::FinForReset) {
-            self.socket.disarm_reset();
-        }
         drop(self.socket);
     }
 

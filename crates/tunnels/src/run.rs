@@ -13,12 +13,14 @@ use sla::event::{self, Role};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cell;
 use crate::log::{self, Log};
+use crate::notify;
 use crate::shutdown::Shutdown;
 use crate::{Client, Error, Server, config};
 
-/// Runs a client until it is told to stop. Everything that can be checked is checked, and the log opened, before it
-/// listens.
+/// Runs a client until it is told to stop. Everything that can be checked is checked before it listens; once it listens it
+/// becomes the user it is to be, who then opens the log.
 ///
 /// # Errors
 /// Why it did not start.
@@ -26,22 +28,25 @@ pub fn client(config: config::Client) -> Result<(), Error> {
     let runtime = runtime()?;
     runtime.block_on(async {
         config.check_files()?;
-        let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
         let client = Client::bind(config.clone()).await?;
-        start(Role::Client, &config.warnings);
+        let warning = cell::settle(config.user.as_deref(), &config.source)?;
+        let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
+        start(Role::Client, config.warnings.iter().chain(&warning));
         let reloader = client.reloader();
         let shutdown = Shutdown::new();
         let papers = reloader.clone();
         let mut tasks = signals(&shutdown, &log, move || reload(reloader.reload()))?;
         tasks.spawn(watch_certificate(move || papers.certificate()));
+        tasks.spawn(notify::feed_watchdog());
+        notify::ready();
         client.serve(shutdown).await;
         log.finish().await;
         Ok(())
     })
 }
 
-/// Runs a server until it is told to stop. Everything that can be checked is checked, and the log opened, before it
-/// listens.
+/// Runs a server until it is told to stop. Everything that can be checked is checked before it listens; once it listens it
+/// becomes the user it is to be, who then opens the log.
 ///
 /// # Errors
 /// Why it did not start.
@@ -49,14 +54,17 @@ pub fn server(config: config::Server) -> Result<(), Error> {
     let runtime = runtime()?;
     runtime.block_on(async {
         config.check_files()?;
-        let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
         let server = Server::bind(config.clone()).await?;
-        start(Role::Server, &config.warnings);
+        let warning = cell::settle(config.user.as_deref(), &config.source)?;
+        let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
+        start(Role::Server, config.warnings.iter().chain(&warning));
         let reloader = server.reloader();
         let shutdown = Shutdown::new();
         let papers = reloader.clone();
         let mut tasks = signals(&shutdown, &log, move || reload(reloader.reload()))?;
         tasks.spawn(watch_certificate(move || papers.certificate()));
+        tasks.spawn(notify::feed_watchdog());
+        notify::ready();
         server.serve(shutdown).await;
         log.finish().await;
         Ok(())
@@ -64,24 +72,11 @@ pub fn server(config: config::Server) -> Result<(), Error> {
 }
 
 pub(crate) fn runtime() -> Result<Runtime, Error> {
-    #[cfg(feature = "planted")]
-    plant_bug()?;
     raise_descriptor_limit();
     Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
-/// Chooses the bug that the tests are to find.
-#[cfg(feature = "planted")]
-fn plant_bug() -> std::io::Result<()> {
-    match std::env::var("PLANTED_BUG") {
-        Ok(name) if !remux::planted::plant(&name) => {
-            Err(std::io::Error::other(format!("PLANTED_BUG: there is no bug {name:?}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-fn start(role: Role, warnings: &[String]) {
+fn start<'a>(role: Role, warnings: impl Iterator<Item = &'a String>) {
     event::started(role, env!("CARGO_PKG_VERSION"));
     for warning in warnings {
         event::config_warning(warning);
@@ -110,6 +105,7 @@ pub(crate) fn signals(
         let shutdown = shutdown.clone();
         tasks.spawn(async move {
             while stream.recv().await.is_some() {
+                notify::stopping();
                 shutdown.press();
             }
         });

@@ -151,7 +151,11 @@ impl Pair {
                 let cause = if draw.u8() & 1 == 0 { ConnectionError::Closed } else { ConnectionError::Idle };
                 self.sides[me].session.handle_closed(now, cause);
             }
-            29 => self.sides[me].session.handle_suspend(now),
+            29 => {
+                // Each is a PING, of which a peer takes 20 at once.
+                self.strain += 3;
+                self.sides[me].session.handle_suspend(now);
+            }
             _ if mutant => self.mutate(draw),
             _ => self.transmit(me),
         }

@@ -9,7 +9,7 @@ use std::str::FromStr;
 pub struct Flags(BTreeMap<String, Vec<String>>);
 
 /// Flags that take no value.
-const SWITCHES: [&str; 2] = ["faulted", "descriptors"];
+const SWITCHES: [&str; 1] = ["faulted"];
 
 impl Flags {
     /// Reads it; `known` are the flags that the command has.

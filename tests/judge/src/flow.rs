@@ -49,6 +49,10 @@ pub async fn play(stream: TcpStream, task: Task, mut check: Check) -> (Out, In) 
     let mut writer = Writer::new(&task);
     let mut in_end = Ending::Timeout;
     let _ = stream.set_nodelay(true);
+    if task.mine.stall_ms > 0 {
+        // A stalled reader is one whose buffers are full.
+        let _ = SockRef::from(&stream).set_recv_buffer_size(64 << 10);
+    }
     let outcome = {
         let writing = async { if writer.run(&stream, &shared, &task).await { Ok(()) } else { Err(()) } };
         let reading = async {
@@ -93,13 +97,11 @@ async fn read(stream: &TcpStream, shared: &Shared, task: &Task, check: &mut Chec
             Ok(count) => {
                 check.take(&buffer[..count]);
                 shared.has_read(check.bytes().saturating_sub(task.ahead));
-                // By bytes, not by reads: short reads must not make it slower than planned.
-                let micros = u64::from(mine.read_pause_ms) * 1000 * count as u64 / buffer.len() as u64;
-                if micros > 0 {
-                    sleep(Duration::from_micros(micros)).await;
-                }
             }
             Err(_) => return Ending::Rst,
+        }
+        if mine.read_pause_ms > 0 {
+            sleep(millis(mine.read_pause_ms)).await;
         }
     }
 }
@@ -279,8 +281,7 @@ impl Shared {
 
     /// Ready when nothing has moved for longer than plan and patience allow.
     async fn stands_still(&self, task: &Task) {
-        let waits = task.mine.waits_ms(task.other.bytes) + task.other.waits_ms(task.mine.bytes);
-        let limit = task.patience + Duration::from_millis(waits);
+        let limit = task.patience + Duration::from_millis(task.mine.waits_ms() + task.other.waits_ms());
         let mut seen = (self.moves.load(Ordering::Relaxed), tokio::time::Instant::now());
         while seen.1.elapsed() < limit {
             sleep(Duration::from_millis(500)).await;

@@ -17,8 +17,7 @@ judge generate --socks HOST:PORT --to HOST:PORT --seed N --ledger FILE [--flows 
                [--mix calm|mixed|classic|soak|stalled|bulk|hang] [--for SECS] [--stall SECS] [--first N] [--patience SECS]
                (without --socks straight to the sink)
 judge verdict  --sent FILE --received FILE [--faulted] [--wait SECS]
-judge settle   --pid PID... --baseline FILE [--within SECS] [--descriptors]
-               (the first call writes the baseline; --descriptors leaves memory alone)
+judge settle   --pid PID... --baseline FILE [--within SECS]   (the first call writes the baseline)
 ";
 
 fn main() -> ExitCode {
@@ -104,13 +103,8 @@ fn verdict(args: impl Iterator<Item = String>) -> Result<bool, String> {
 
 fn report(verdict: &Verdict) -> bool {
     let mut out = io::stdout().lock();
-    for each in verdict.broken.chunk_by(|a, b| a.predicate == b.predicate) {
-        for broken in each.iter().take(SHOWN) {
-            let _ = writeln!(out, "{broken}");
-        }
-        if each.len() > SHOWN {
-            let _ = writeln!(out, "broken: {}: and {} more", each[0].predicate, each.len() - SHOWN);
-        }
+    for broken in verdict.broken.iter().take(100) {
+        let _ = writeln!(out, "{broken}");
     }
     let ends: Vec<String> =
         verdict.ends.iter().map(|(end, count)| format!("{}={count}", name(*end))).collect();
@@ -129,21 +123,17 @@ fn report(verdict: &Verdict) -> bool {
     verdict.is_good()
 }
 
-/// Breaks of one predicate that are shown one by one.
-const SHOWN: usize = 20;
-
 fn name(end: Ending) -> String {
     format!("{end:?}").to_lowercase()
 }
 
 fn settle(args: impl Iterator<Item = String>) -> Result<bool, String> {
-    let flags = Flags::read(args, &["pid", "baseline", "within", "descriptors"])?;
+    let flags = Flags::read(args, &["pid", "baseline", "within"])?;
     let pids: Result<Vec<u32>, _> = flags.all("pid").iter().map(|pid| pid.parse()).collect();
     let pids = pids.map_err(|_| "--pid: a number")?;
     let within = Duration::from_secs_f64(flags.get("within")?.unwrap_or(90.0));
-    let what = if flags.has("descriptors") { settle::What::Descriptors } else { settle::What::All };
     let (lines, good) =
-        settle::settle(&pids, &flags.path("baseline")?, within, what).map_err(|error| error.to_string())?;
+        settle::settle(&pids, &flags.path("baseline")?, within).map_err(|error| error.to_string())?;
     let _ = writeln!(io::stdout(), "{}", lines.join("\n"));
     Ok(good)
 }

@@ -12,8 +12,7 @@ pub struct Mix {
     pub kind: Kind,
     /// Bytes a direction, instead of the kind's own range.
     pub bytes: Option<(u64, u64)>,
-    /// How long stalled readers stall ([`Kind::Stalled`]), flows are kept ([`Kind::Hang`]), or wait at most
-    /// ([`Kind::Soak`]).
+    /// How long stalled readers stall ([`Kind::Stalled`]), and flows are kept ([`Kind::Hang`]).
     pub stall_ms: u32,
 }
 
@@ -24,9 +23,9 @@ pub enum Kind {
     Calm,
     /// Everything an application may do, aborts included.
     Mixed,
-    /// The same without aborts, and with nothing after the destination's end: what the classic wire can carry.
+    /// The same without aborts and with nothing after an end: what the classic wire can carry.
     Classic,
-    /// As mixed, with waits of a given time.
+    /// As mixed, slower and longer.
     Soak,
     /// Readers that stop in the middle for a given time.
     Stalled,
@@ -87,10 +86,7 @@ impl Mix {
             Kind::Classic => {
                 varied(&mut plan, &mut dice, Pace { aborts: false, half: false, wait_ms: 1500 });
             }
-            Kind::Soak => {
-                let pace = Pace { aborts: true, half: true, wait_ms: u64::from(self.stall_ms) };
-                varied(&mut plan, &mut dice, pace);
-            }
+            Kind::Soak => varied(&mut plan, &mut dice, Pace { aborts: true, half: true, wait_ms: 20_000 }),
             Kind::Stalled => {
                 let (stalled, other) = near_or_far(&mut plan, &mut dice);
                 stalled.stall_at = 1000;
@@ -183,8 +179,8 @@ fn varied(plan: &mut Plan, dice: &mut Dice, pace: Pace) {
 fn who_ends_last(plan: &mut Plan, dice: &mut Dice, half: bool) {
     if !half {
         // Everything has gone both ways before the first end.
-        // The classic wire keeps an application's end back until the destination's has come, so that one goes first.
-        (plan.far.finish, plan.near.finish) = (Finish::Full, Finish::Last);
+        let (first, last) = near_or_far(plan, dice);
+        (first.finish, last.finish) = (Finish::Full, Finish::Last);
         return;
     }
     if plan.near.after == AFTER_END || plan.far.after == AFTER_END {

@@ -34,19 +34,10 @@ impl Holds {
     }
 
     /// Whether this is no more than `before`: no descriptor more, memory within a tenth and 8 MiB.
-    pub fn is_back_at(&self, before: &Self, what: What) -> bool {
-        let memory = self.rss_kib <= before.rss_kib + before.rss_kib / 10 + (8 << 10);
-        self.descriptors <= before.descriptors && (memory || what == What::Descriptors)
+    pub fn is_back_at(&self, before: &Self) -> bool {
+        self.descriptors <= before.descriptors
+            && self.rss_kib <= before.rss_kib + before.rss_kib / 10 + (8 << 10)
     }
-}
-
-/// What is compared. A program that has not worked yet has a memory that tells nothing.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum What {
-    /// Descriptors and memory.
-    All,
-    /// Descriptors.
-    Descriptors,
 }
 
 /// Writes what the processes hold to `baseline`, or, if that is there, waits until they are back at it. Returns a line for
@@ -55,12 +46,7 @@ pub enum What {
 /// # Errors
 ///
 /// If a process or the file can't be read.
-pub fn settle(
-    pids: &[u32],
-    baseline: &Path,
-    within: Duration,
-    what: What,
-) -> io::Result<(Vec<String>, bool)> {
+pub fn settle(pids: &[u32], baseline: &Path, within: Duration) -> io::Result<(Vec<String>, bool)> {
     let now =
         || pids.iter().map(|pid| Ok((*pid, Holds::of(*pid)?))).collect::<io::Result<BTreeMap<u32, Holds>>>();
     let Ok(text) = fs::read_to_string(baseline) else {
@@ -73,8 +59,7 @@ pub fn settle(
     let end = Instant::now() + within;
     loop {
         let holds = now()?;
-        let back =
-            |pid: &u32, held: &Holds| before.get(pid).is_some_and(|before| held.is_back_at(before, what));
+        let back = |pid: &u32, held: &Holds| before.get(pid).is_some_and(|before| held.is_back_at(before));
         let good = holds.iter().all(|(pid, held)| back(pid, held));
         if good || Instant::now() >= end {
             let line = |(pid, held): (&u32, &Holds)| {

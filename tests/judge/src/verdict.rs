@@ -200,7 +200,7 @@ impl Court {
                 if plan.near.aborts() { ("sink", near, far) } else { ("generator", far, near) };
             if aborting.out.end != Ending::Abort {
                 self.broken(Predicate::Complete, flow, format!("its abort did not happen: {ends:?}"));
-            } else if !matches!(other.r#in.end, Ending::Rst | Ending::Refused) {
+            } else if other.r#in.end != Ending::Rst {
                 let seen = other.r#in.end;
                 self.broken(
                     Predicate::Complete,

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 
 use crate::Situation;
 use crate::lab::{Lab, Said, free_port};
@@ -333,7 +334,13 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         let server = lab.server("");
         lab.add("server.yaml", "remux.reuse.max.cnt: 3");
         server.signal("HUP");
-        server.says("questionable setting")
+        server.says("RUN-901")
+    }),
+    ("root stays root", |lab| {
+        if std::fs::metadata("/proc/self").is_ok_and(|ours| ours.uid() != 0) {
+            return Said::Impossible("only root can stay root");
+        }
+        lab.server("").says("SEC-333")
     }),
     ("a certificate ends soon", |lab| {
         Ca::new("Root").issue(lab.pair(), "short-server", "127.0.0.1", |params| {
@@ -345,10 +352,10 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     }),
     ("a secret is given as an argument", |lab| {
         let client = lab.client("-sla.dingtalk.token hush-token");
-        client.says("questionable setting")
+        client.says("SEC-332")
     }),
     ("the tunnel runs without TLS because somebody said so", |lab| {
-        lab.server("-server.addr 0.0.0.0:PORT -remux.net tcp -remux.insecure").says("questionable setting")
+        lab.server("-server.addr 0.0.0.0:PORT -remux.net tcp -remux.insecure").says("CFG-311")
     }),
     ("another process writes the log file", |lab| {
         let server = "--config server.yaml -server.addr 127.0.0.1:PORT -sla.log.path t.log";

@@ -124,6 +124,11 @@ pub(crate) const SITUATIONS: &[Situation] = &[
             .write("locked.key", pem, 0o600)
             .ends(CLIENT, "--config client.yaml -tls.client.key locked.key")
     }),
+    // The process.
+    ("the user to become does not exist", |lab| {
+        lab.pair().ends(SERVER, "--config server.yaml -process.user tunnelz")
+    }),
+    ("the user to become is root", |lab| lab.pair().ends(SERVER, "--config server.yaml -process.user root")),
     // The log and the sockets.
     ("the log's folder is not there", |lab| {
         lab.pair().ends(CLIENT, "--config client.yaml -sla.log.path gone/t.log")

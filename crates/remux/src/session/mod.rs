@@ -61,8 +61,6 @@ mod life;
 mod limits;
 mod liveness;
 mod path;
-#[cfg(feature = "planted")]
-mod planted;
 mod schedule;
 mod stream;
 mod table;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use nix::unistd::{Uid, User};
 use rustls::crypto::CryptoProvider;
 use rustls::server::VerifierBuilderError;
 use rustls::sign::CertifiedKey;
@@ -153,7 +154,7 @@ fn load_authorities(path: &Path) -> Result<(RootCertStore, Vec<Certificate>), Lo
 fn load_key(path: &Path) -> Result<PrivateKeyDer<'static>, LoadError> {
     let fault = |fault| LoadError::new(path, fault);
     let (text, mode) = read(path)?;
-    if mode & 0o077 != 0 {
+    if !is_closed(path, mode) {
         return Err(fault(LoadFault::KeyMode { mode }));
     }
     let mut others = Vec::new();
@@ -222,6 +223,16 @@ pub(super) fn read(path: &Path) -> Result<(Vec<u8>, u32), LoadError> {
         return Err(LoadError::new(path, LoadFault::TooLong));
     }
     Ok((text, mode))
+}
+
+/// Whether a file with these permission bits is closed to other users of this machine.
+///
+/// A service manager's copy for one user (`LoadCredential=` of systemd) is closed by its folder, and has the mask of its
+/// access list where others have the group's bits.
+pub fn is_closed(path: &Path, mode: u32) -> bool {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY");
+    let by_manager = credentials.is_some_and(|folder| !folder.is_empty() && path.starts_with(folder));
+    mode & if by_manager { 0o037 } else { 0o077 } == 0
 }
 
 /// A file that can't be used, and why. `Display` is one line: code, file, cause, what to do.
@@ -399,6 +410,12 @@ const ENCRYPTED: &[u8] = b"ENCRYPTED";
 fn unreadable(error: &io::Error) -> LoadFault {
     match error.kind() {
         io::ErrorKind::NotFound => LoadFault::Missing,
+        // Often the one this process became after its start.
+        io::ErrorKind::PermissionDenied => {
+            let uid = Uid::effective();
+            let user = User::from_uid(uid).ok().flatten().map_or_else(|| uid.to_string(), |user| user.name);
+            LoadFault::Unreadable { reason: format!("permission denied to the user {user}") }
+        }
         _ => LoadFault::Unreadable { reason: error.to_string() },
     }
 }

@@ -33,7 +33,7 @@ pub use client::ClientTls;
 pub use clock::Clock;
 pub use fault::{Explainer, Fault, HandshakeError, explain_alert};
 pub(crate) use files::read_certificates;
-pub use files::{LoadError, LoadFault, TlsFiles};
+pub use files::{LoadError, LoadFault, TlsFiles, is_closed};
 pub use revocation::RevocationList;
 pub use server::ServerTls;
 pub use standing::Standing;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use nix::unistd::{AccessFlags, access};
+use nix::unistd::{AccessFlags, User, access};
 use sla::code;
 use sla::subscriber::LogPath;
 use transport::{Certificate, LoadError, LoadFault, TlsFiles, TlsSettings};
@@ -27,6 +27,7 @@ impl Client {
     /// # Errors
     /// The first file that can't be used, at the place where it is named.
     pub fn check_files(&self) -> Result<Option<Arc<Certificate>>, Error> {
+        check_user(&self.source, self.user.as_deref())?;
         check_log(&self.source, &self.log.path)?;
         let Some(tls) = &self.tls else { return Ok(None) };
         let files =
@@ -51,6 +52,7 @@ impl Server {
     /// # Errors
     /// The first file that can't be used, at the place where it is named.
     pub fn check_files(&self) -> Result<Option<Arc<Certificate>>, Error> {
+        check_user(&self.source, self.user.as_deref())?;
         check_log(&self.source, &self.log.path)?;
         let Some(tls) = &self.tls else { return Ok(None) };
         let files =
@@ -157,6 +159,11 @@ fn list(items: &[impl ToString]) -> String {
     if items.is_empty() { "nothing".to_owned() } else { items.join(", ") }
 }
 
+/// Whether there is the user to become.
+fn check_user(source: &Source, name: Option<&str>) -> Result<(), Error> {
+    name.map_or(Ok(()), |name| source.user(name).map(drop))
+}
+
 /// Whether the log file that was asked for can be opened or made; nothing is left behind.
 fn check_log(source: &Source, path: &LogPath) -> Result<(), Error> {
     let LogPath::File(path) = path else { return Ok(()) };
@@ -177,6 +184,31 @@ fn openable(path: &Path) -> io::Result<()> {
 }
 
 impl Source {
+    /// The user to become.
+    pub(crate) fn user(&self, name: &str) -> Result<User, Error> {
+        match User::from_name(name) {
+            Ok(Some(user)) if user.uid.is_root() => {
+                Err(self.user_refused(name, "this is root", "name a user without rights of its own"))
+            }
+            Ok(Some(user)) => Ok(user),
+            Ok(None) => {
+                let fix = format!("make it: useradd --system --shell /usr/sbin/nologin {name}");
+                Err(self.user_refused(name, "there is no such user on this machine", fix))
+            }
+            Err(error) => Err(self.user_refused(name, error.desc(), "check the user database")),
+        }
+    }
+
+    /// The process can't become the user that was asked for.
+    pub(crate) fn user_refused(&self, name: &str, why: &str, fix: impl Into<String>) -> Error {
+        let why = format!("{}: {why}", super::error::quote(name));
+        match Setting::find("process.user") {
+            Some(setting) => self.clash(setting, None, why, fix.into()),
+            None => Error::new(CONFIG, "", "process.user", why, fix),
+        }
+        .coded(code::USER)
+    }
+
     /// The log file that was asked for can't be opened.
     pub(crate) fn log_refused(&self, path: &Path, error: &io::Error) -> Error {
         const ELSE: &str = "or name another file (- is stderr)";

@@ -53,7 +53,9 @@ impl File {
         file.take(MAX_SIZE + 1)
             .read_to_end(&mut bytes)
             .map_err(|error| fault(format!("cannot read it: {}", explain(&error)), ""))?;
-        Self::from_bytes(path, &bytes, metadata.permissions().mode() & 0o077)
+        let mode = metadata.permissions().mode() & 0o7777;
+        let open = if transport::is_closed(path, mode) { 0 } else { mode & 0o077 };
+        Self::from_bytes(path, &bytes, open)
     }
 
     /// The same from bytes at hand.
@@ -416,7 +418,7 @@ mod tests {
             ),
             (
                 "1: x\n",
-                "c.yaml:1:1: unknown setting \"1\" → known here: server, client, remux, eagersocks, tls, stream, drain, sla",
+                "c.yaml:1:1: unknown setting \"1\" → known here: server, client, remux, eagersocks, tls, stream, drain, process, sla",
             ),
         ] {
             assert_eq!(entries(text), Err(message.to_owned()), "{text:?}");

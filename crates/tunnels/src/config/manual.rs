@@ -48,7 +48,7 @@ fn row(page: &mut String, setting: &Setting) {
         writeln!(page, "| `{}` | {value} | {default} | {used_by} | {}{notes} |", setting.name, setting.help);
 }
 
-const GROUPS: [(&str, &str, &str); 8] = [
+const GROUPS: [(&str, &str, &str); 9] = [
     (
         "server",
         "server",
@@ -83,6 +83,12 @@ const GROUPS: [(&str, &str, &str); 8] = [
     ),
     ("stream", "stream", "One relayed stream, on either side."),
     ("drain", "drain", "Stopping: the first SIGTERM drains, a second one ends at once."),
+    (
+        "process",
+        "process",
+        "The process itself. Files are read and sockets opened as whoever starts it, which takes root for ports below \
+         1024; everything after that, the log and a reload too, is `process.user`.",
+    ),
     (
         "sla",
         "sla",

@@ -46,6 +46,8 @@ pub struct Client {
     pub stream: StreamLimits,
     /// How long a stop waits for streams (`drain.max.sec`).
     pub drain: Duration,
+    /// Whom the process becomes once it listens (`process.user`); `None`: it stays who it is.
+    pub user: Option<String>,
     /// The log (`sla.log.*`).
     pub log: Log,
     /// The DingTalk robot (`sla.dingtalk.*`); `None` without a token.
@@ -93,6 +95,8 @@ pub struct Server {
     pub stream: StreamLimits,
     /// How long a stop waits for streams (`drain.max.sec`).
     pub drain: Duration,
+    /// Whom the process becomes once it listens (`process.user`); `None`: it stays who it is.
+    pub user: Option<String>,
     /// The log (`sla.log.*`).
     pub log: Log,
     /// The DingTalk robot (`sla.dingtalk.*`); `None` without a token.

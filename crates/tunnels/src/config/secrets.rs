@@ -79,7 +79,7 @@ fn read_closed(read: &Reader<'_>, name: &str, path: &Path) -> Result<String, Err
         read.clash(name, None, why, "check the path").coded(code::SECRET_FILE)
     };
     let mode = std::fs::metadata(path).map_err(fault)?.permissions().mode() & 0o7777;
-    if mode & 0o077 != 0 {
+    if !transport::is_closed(path, mode) {
         let why =
             format!("{} has mode {mode:04o}; others on this machine can read the secret", path.display());
         let fix = format!("chmod 600 {}", path.display());

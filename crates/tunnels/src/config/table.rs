@@ -348,6 +348,14 @@ pub static TABLE: &[Setting] = &[
     )
     .example("240"),
     ours("drain.max.sec", seconds(0, HOUR), "30", BOTH, "How long a stop (SIGTERM) waits for streams").example("30"),
+    ours(
+        "process.user",
+        Text("NAME"),
+        "whoever starts it",
+        BOTH,
+        "Started as root: whom to become, for good, once files are read and sockets open; the log and a reload are that user's",
+    )
+    .example("tunnels"),
     // the log
     seed(
         "sla.log.level",

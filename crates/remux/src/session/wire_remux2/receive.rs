@@ -99,8 +99,6 @@ impl Session {
     }
 
     fn receive_data(&mut self, now: Instant, header: Header) -> Result<(), ConnectionError> {
-        #[cfg(feature = "planted")]
-        let header = self.misdirected(header);
         let id = StreamId(header.stream);
         let left = usize::from(header.length);
         if left == 0 && header.flags & (flags::FIN | flags::BLOCKED) == 0 {

@@ -15,8 +15,6 @@ use framing::remux2::{HEADER, Header, Kind, MAX_PAYLOAD, Rst, Setting, flags, se
 use super::super::Session;
 use super::super::batch::Batch;
 use super::super::event::{Event, StreamId};
-#[cfg(feature = "planted")]
-use super::super::planted;
 use super::super::schedule::Freed;
 use super::super::stream::{SendState, Stream};
 use super::super::table::Key;
@@ -75,8 +73,6 @@ impl Session {
     fn put_data(&mut self, now: Instant, key: Key, batch: &mut Batch) -> bool {
         let Some(stream) = self.table.get_mut(key) else { return true };
         let credit = usize::try_from(stream.send.credit.room()).unwrap_or(usize::MAX);
-        #[cfg(feature = "planted")]
-        let credit = credit.saturating_add(planted::overdraft());
         let want = stream.send.queued.min(credit).min(MAX_PAYLOAD);
         let Some(room) = batch.fit(HEADER.saturating_add(want.min(CUT_ABOVE))) else { return false };
         let n = want.min(room.saturating_sub(HEADER));
@@ -91,18 +87,9 @@ impl Session {
             stream.send.credit.tell();
         }
         let finished = bits & flags::FIN != 0;
-        #[cfg(feature = "planted")]
-        let bits = planted::without_end(bits);
         let length = u16::try_from(n).unwrap_or(u16::MAX);
-        let header = Header::new(Kind::Data, bits, stream.id.0, length);
-        #[cfg(feature = "planted")]
-        let spoiled = planted::spoil(&mut stream.send, header, n, batch);
-        #[cfg(not(feature = "planted"))]
-        let spoiled = false;
-        if !spoiled {
-            batch.put_copy(&header.to_bytes());
-            stream.send.take(n, batch);
-        }
+        batch.put_copy(&Header::new(Kind::Data, bits, stream.id.0, length).to_bytes());
+        stream.send.take(n, batch);
         self.schedule.charge(stream, n.saturating_add(HEADER));
         self.stats.frames_out = self.stats.frames_out.saturating_add(1);
         self.sent_from(now, key, finished);
