@@ -146,6 +146,12 @@ pub struct SendConfig {
     /// Bytes a stream takes from its application before they are on the wire. Default 256 KiB; more hides
     /// a slow application better, and costs that much per stream that is blocked.
     pub queue: usize,
+    /// When all streams of a connection together have this many bytes queued, each may queue no more than
+    /// [`crowded_share`](Self::crowded_share). Default 8 MiB: a peer that opens many streams and reads none of them pins this
+    /// much and not a whole queue for each.
+    pub crowded: usize,
+    /// See [`crowded`](Self::crowded). Default 32 KiB, two frames: less costs a busy stream among many blocked ones its rate.
+    pub crowded_share: usize,
     /// Size of records at start and after [`small_idle`](Self::small_idle). Default 1400: one packet, so that
     /// the first bytes can be opened before a whole 16 KiB record has arrived. 16384 turns it off.
     pub small_record: usize,
@@ -164,6 +170,8 @@ impl Default for SendConfig {
     fn default() -> Self {
         Self {
             queue: 256 << 10,
+            crowded: 8 << 20,
+            crowded_share: 32 << 10,
             small_record: 1400,
             small_until: 48 << 10,
             small_idle: Duration::from_secs(1),

@@ -7,7 +7,9 @@ use framing::remux2::{Code, Command, Kind, Opened, flags};
 use framing::{Host, Name, Target};
 use proptest::prelude::*;
 use remux::session::{Event, Open, Recv, StreamId};
-use remux::{ConnectionError, LimitConfig, OpenReason, Role, SendConfig, SessionConfig, StreamError, Wire};
+use remux::{
+    ConnectionError, LimitConfig, OpenReason, Rate, Role, SendConfig, SessionConfig, StreamError, Wire,
+};
 use session_world::*;
 
 #[test]
@@ -273,6 +275,36 @@ fn send_queue_is_bounded_and_says_when_half_of_it_is_free() {
     pair.settle();
     assert_eq!(pair.client.events.iter().filter(|e| **e == Event::Writable(ours)).count(), 1);
     assert_eq!(pair.server.read(pair.now, theirs).0.len(), 256 << 10);
+}
+
+#[test]
+fn streams_of_a_peer_that_reads_none_of_them_do_not_each_fill_a_queue() {
+    let limits = LimitConfig { opens: Rate::per_second(1000, 1000), ..LimitConfig::default() };
+    let config = SessionConfig { limits, ..SessionConfig::default() };
+    let mut pair = Pair::with(Wire::Remux2, config.clone(), config);
+    let ids: Vec<_> = (0..250).map(|_| pair.open(connect(b"")).0).collect();
+    let fill = |pair: &mut Pair, id| {
+        let mut taken = 0;
+        loop {
+            let room = pair.client.session.send_room(id).unwrap().min(10_000);
+            if room == 0 {
+                return taken;
+            }
+            taken += pair.client.write(pair.now, id, &pattern(room));
+        }
+    };
+    let taken: Vec<usize> = ids.iter().map(|&id| fill(&mut pair, id)).collect();
+    assert_eq!(taken[0], 256 << 10, "nothing else is queued");
+    assert_eq!(taken[249], 32 << 10);
+    let all: usize = taken.iter().sum();
+    assert!(all < 16 << 20, "{all}");
+    // Each of them is told when it has room again, and then nothing is queued any more.
+    pair.client.events.clear();
+    pair.settle();
+    for &id in &ids {
+        assert_eq!(pair.client.events.iter().filter(|e| **e == Event::Writable(id)).count(), 1, "{id:?}");
+    }
+    assert_eq!(fill(&mut pair, ids[249]), 256 << 10);
 }
 
 #[test]

@@ -1,15 +1,15 @@
 //! A client with a valid certificate that means harm, on the remux2 wire.
 
 use std::io;
+use std::sync::atomic::Ordering;
 
 use framing::Encode;
 use framing::remux2::{Code, Command, Credit, GoAway, Kind, Open, Ping, Rst, Setting, flags, setting};
 use framing::{Host, Target};
-use rand::RngExt;
 use tokio_rustls::TlsConnector;
 
 use crate::ground::{Ground, end_of};
-use crate::peer::Peer;
+use crate::peer::{Peer, lock};
 use crate::pki::EVIL;
 use crate::tls;
 
@@ -28,12 +28,11 @@ pub(crate) async fn strike(name: &str, ground: &Ground, lane: usize) -> String {
         Ok(wire) => Peer::new(ground, wire.into(), 1, true),
         Err(error) => return end_of(&error),
     };
-    let result = act(name, ground, &mut peer, lane).await;
+    let result = act(name, ground, &mut peer).await;
     peer.end(result).await
 }
 
-async fn act(name: &str, ground: &Ground, peer: &mut Peer<'_>, lane: usize) -> io::Result<()> {
-    let mut dice = ground.dice(lane);
+async fn act(name: &str, ground: &Ground, peer: &mut Peer<'_>) -> io::Result<()> {
     match name {
         "no-settings" => return peer.idle().await,
         "before-settings" => {
@@ -152,21 +151,20 @@ async fn act(name: &str, ground: &Ground, peer: &mut Peer<'_>, lane: usize) -> i
             peer.idle().await
         }
         "out-of-state" => {
-            out_of_state(ground, peer, dice.random_range(0..8));
+            let turn = ground.tally.connections.load(Ordering::Relaxed) % 8;
+            out_of_state(ground, peer, turn);
             peer.idle().await
         }
         "unread-streams" => {
-            // As many streams as there may be, each filled to its last byte, and their destination reads nothing.
-            for round in 0..256_u32 {
-                let id = open(peer, &ground.deaf, b"");
-                for _ in 0..16 {
-                    peer.say(Kind::Data, 0, id, &[0x55; 16_376]);
+            // As many streams as there may be, each kept as full as its credit allows, and their destination reads nothing.
+            let mut streams = Vec::new();
+            loop {
+                if streams.len() < 256 {
+                    streams.push((open(peer, &ground.deaf, b""), 0_u32));
                 }
-                if round % 2 == 1 {
-                    peer.beat().await?;
-                }
+                fill(peer, &mut streams, 32);
+                peer.beat().await?;
             }
-            peer.idle().await
         }
         "never-read" | "never-read-pings" => {
             let window = Setting { id: setting::INITIAL_WINDOW, value: 1 << 30 }.to_vec();
@@ -204,8 +202,7 @@ async fn act(name: &str, ground: &Ground, peer: &mut Peer<'_>, lane: usize) -> i
         }
         "dial-nowhere" => {
             repeat(peer, 2, |peer| {
-                let id = dice.random();
-                open(peer, &Target::new(Host::V4([198, 19, 0, id].into()), 80), b"");
+                open(peer, &ground.nowhere, b"");
             })
             .await
         }
@@ -232,8 +229,21 @@ async fn repeat(peer: &mut Peer<'_>, count: u32, mut stroke: impl FnMut(&mut Pee
     }
 }
 
+/// Sends at most `frames` full frames, where there is credit for them.
+fn fill(peer: &mut Peer<'_>, streams: &mut [(u32, u32)], mut frames: u32) {
+    const FULL: u32 = 16_376;
+    for (id, sent) in streams {
+        let limit = lock(&peer.seen.limits).get(id).copied().unwrap_or(256 << 10);
+        while frames > 0 && limit.wrapping_sub(*sent) >= FULL {
+            peer.say(Kind::Data, 0, *id, &[0x55; FULL as usize]);
+            *sent = sent.wrapping_add(FULL);
+            frames -= 1;
+        }
+    }
+}
+
 /// One frame that its state does not allow.
-fn out_of_state(ground: &Ground, peer: &mut Peer<'_>, which: u8) {
+fn out_of_state(ground: &Ground, peer: &mut Peer<'_>, which: u64) {
     let asked = Open { command: Command::Connect, priority: 3, target: Some(ground.echo.clone()) }.to_vec();
     match which {
         0 => peer.say(Kind::Open, 0, 2, &asked),

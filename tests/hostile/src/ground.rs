@@ -25,6 +25,8 @@ pub(crate) struct Ground {
     pub(crate) echo: Target,
     pub(crate) deaf: Target,
     pub(crate) endless: Target,
+    /// One that never answers a SYN.
+    pub(crate) nowhere: Target,
     pub(crate) seed: u64,
     pub(crate) until: Instant,
     pub(crate) tally: Tally,

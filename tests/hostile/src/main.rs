@@ -4,11 +4,11 @@
 //! hostile list
 //! hostile pki DIR --name HOST                                      certificates for all that follow
 //! hostile attack NAME --to ADDR --pki DIR --echo ADDR --deaf ADDR --endless ADDR
-//!                     [--from IP,IP…] [--for SECS] [--lanes N] [--seed N]
+//!                     [--nowhere ADDR] [--from IP,IP…] [--for SECS] [--lanes N] [--seed N]
 //! hostile matrix --to ADDR --pki DIR --own IP [--names NAME,…] [--rounds N] [--seed N]
 //! hostile server TURN --listen ADDR --pki DIR [--for SECS]         a server that has turned on its clients
 //! hostile sink --listen ADDR --pki DIR                             takes the server's place, and does nothing
-//! hostile destinations --ip IP                                     echo, deaf, endless: three ports
+//! hostile destinations --ip IP                                     echo, deaf, endless, nowhere: four ports
 //! hostile probe --socks ADDR --to ADDR [--every MS] [--for SECS]   the well-behaved user
 //! ```
 //! Each prints JSON when it is done; those that listen say `listening ADDR` first.
@@ -114,6 +114,7 @@ fn ground(args: &Args) -> Result<Ground, String> {
         echo: target("echo")?,
         deaf: target("deaf")?,
         endless: target("endless")?,
+        nowhere: target("nowhere")?,
         seed: args.or("seed", 1)?,
         until: Instant::now() + Duration::from_secs_f64(args.or("for", 10.0)?),
         tally: Tally::default(),

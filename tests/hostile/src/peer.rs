@@ -5,13 +5,14 @@
 //!  watcher task ◀── frames are counted, the last words kept ◀─ TLS ◀─┘
 //! ```
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use framing::remux2::{Code, GoAway, HEADER, Header, Kind, Rst};
+use framing::remux2::{Code, Credit, GoAway, HEADER, Header, Kind, Rst};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
@@ -35,6 +36,8 @@ pub(crate) struct Seen {
     pub(crate) streams: AtomicU32,
     /// Codes of resets by stream, when someone wants to know.
     pub(crate) codes: Mutex<Vec<(u32, Code)>>,
+    /// How many bytes each stream may have sent in all, where the peer said so.
+    pub(crate) limits: Mutex<HashMap<u32, u32>>,
     /// Streams that got OPENED or DATA.
     pub(crate) served: Mutex<Vec<u32>>,
     is_over: AtomicBool,
@@ -194,6 +197,11 @@ fn understand(bytes: &[u8], seen: &Seen) -> usize {
             kind if kind == Kind::Data as u8 => {
                 seen.data.fetch_add(u64::from(header.length), Ordering::Relaxed);
                 lock(&seen.served).push(header.stream);
+            }
+            kind if kind == Kind::Credit as u8 => {
+                if let Ok(Credit { consumed, window }) = Credit::decode_payload(payload) {
+                    lock(&seen.limits).insert(header.stream, consumed.wrapping_add(window));
+                }
             }
             kind if kind == Kind::Open as u8 => {
                 seen.streams.fetch_max(header.stream, Ordering::AcqRel);

@@ -28,12 +28,26 @@ pub(crate) async fn serve(listen: SocketAddr, pki: PathBuf) -> Result<(), String
     }
 }
 
-/// Destinations: one that echoes, one that never reads, one that sends for ever. Prints their ports.
+/// Destinations: one that echoes, one that never reads, one that sends for ever, one that answers no SYN. Prints their
+/// addresses.
 pub(crate) async fn destinations(at: std::net::IpAddr) -> Result<(), String> {
     let mut listeners = Vec::new();
     for _ in 0..3 {
         listeners.push(bind(SocketAddr::new(at, 0)).await?);
     }
+    // Room for one connection that nobody accepts, and it is taken: the kernel drops every further SYN.
+    let told = |error: std::io::Error| error.to_string();
+    let nowhere = socket2::Socket::new(
+        socket2::Domain::for_address(SocketAddr::new(at, 0)),
+        socket2::Type::STREAM,
+        None,
+    );
+    let nowhere = nowhere.map_err(told)?;
+    nowhere.bind(&SocketAddr::new(at, 0).into()).map_err(told)?;
+    nowhere.listen(0).map_err(told)?;
+    let address = nowhere.local_addr().map_err(told)?.as_socket().ok_or("no address")?;
+    let _taken = TcpStream::connect(address).await.map_err(told)?;
+    println!("listening {address}");
     let mut tasks = tokio::task::JoinSet::new();
     for (which, listener) in listeners.into_iter().enumerate() {
         tasks.spawn(async move {

@@ -183,7 +183,7 @@ impl Inner {
     }
 
     /// Bytes the stream's queue takes, or why none ever again.
-    pub(crate) fn send_room(&self, id: StreamId) -> Result<usize, StreamError> {
+    pub(crate) fn send_room(&mut self, id: StreamId) -> Result<usize, StreamError> {
         match &self.lost {
             Some(cause) => Err(StreamError::Truncated { cause: cause.clone() }),
             None => self.session.send_room(id),

@@ -59,24 +59,39 @@ impl Session {
         self.may_open().is_ok()
     }
 
-    /// Bytes the stream's send queue takes now.
+    /// Bytes the stream's send queue takes now. None: [`Event::Writable`] says when it does again.
     ///
     /// # Errors
     /// The sending direction has ended, or the stream is not known.
-    pub fn send_room(&self, id: StreamId) -> Result<usize, StreamError> {
-        let stream = self.find(id).and_then(|key| self.table.get(key)).ok_or(StreamError::Closed)?;
+    pub fn send_room(&mut self, id: StreamId) -> Result<usize, StreamError> {
+        let most = self.send_most();
+        let key = self.find(id).ok_or(StreamError::Closed)?;
+        let stream = self.table.get_mut(key).ok_or(StreamError::Closed)?;
         match stream.send.state {
-            SendState::Open => Ok(self.config.sending.queue.saturating_sub(stream.send.queued)),
+            SendState::Open => {
+                let room = most.saturating_sub(stream.send.queued);
+                stream.send.was_full |= room == 0;
+                Ok(room)
+            }
             SendState::Finishing | SendState::Finished | SendState::Failed => Err(stream.send_error()),
         }
     }
 
-    /// Queues bytes, at most [`Session::send_room`] of them.
+    /// Bytes one stream may have queued now: less when all of them together have much.
+    pub(super) fn send_most(&self) -> usize {
+        let sending = &self.config.sending;
+        if self.queued < sending.crowded { sending.queue } else { sending.crowded_share.min(sending.queue) }
+    }
+
+    /// Queues bytes, at most as many as [`Session::send_room`] once said.
     ///
     /// # Errors
     /// The sending direction has ended, or there is no room: nothing was taken.
     pub fn send(&mut self, _now: Instant, id: StreamId, data: Bytes) -> Result<(), StreamError> {
-        if data.len() > self.send_room(id)? {
+        self.send_room(id)?;
+        let queued = self.find(id).and_then(|key| self.table.get(key)).map_or(0, |stream| stream.send.queued);
+        // Room that was told remains, though others have filled theirs since.
+        if data.len() > self.config.sending.queue.saturating_sub(queued) {
             return Err(StreamError::NoRoom);
         }
         self.send_promised(id, data)
@@ -89,13 +104,14 @@ impl Session {
     /// The sending direction has ended: nothing was taken.
     pub fn send_promised(&mut self, id: StreamId, data: Bytes) -> Result<(), StreamError> {
         self.send_room(id)?;
+        let most = self.send_most();
         let Some(key) = self.find(id) else { return Err(StreamError::Closed) };
         let Some(stream) = self.table.get_mut(key) else { return Err(StreamError::Closed) };
         if data.is_empty() {
             return Ok(());
         }
         stream.send.push(data);
-        stream.send.was_full = stream.send.queued > self.config.sending.queue / 2;
+        stream.send.was_full = stream.send.queued > most / 2;
         self.schedule.activate(&mut self.table, key, Freed::ByData);
         self.settle(key);
         Ok(())

@@ -34,6 +34,8 @@ impl Session {
         let growth = if classic { 0 } else { stream.recv.growth() };
         let new = (stream.held(classic), growth);
         let old = std::mem::replace(&mut stream.charged, new);
+        let counted = std::mem::replace(&mut stream.counted, stream.send.queued);
+        self.queued = self.queued.saturating_add(stream.send.queued).saturating_sub(counted);
         if old.0 != new.0 {
             self.ledger.change_held(old.0, new.0);
         }
@@ -116,6 +118,7 @@ impl Session {
         let Some(stream) = self.table.get_mut(key).filter(|stream| stream.is_free()) else { return };
         self.schedule.leave(stream);
         let (held, growth) = stream.charged;
+        self.queued = self.queued.saturating_sub(stream.counted);
         self.ledger.change_held(held, 0);
         self.ledger.change_growth(growth, 0);
         if !stream.local {

@@ -103,6 +103,8 @@ pub struct Session {
     limits: Limits,
     liveness: Liveness,
     ledger: Ledger,
+    /// Bytes in the send queues of all streams.
+    queued: usize,
     peer: Peer,
     out: Out,
     writing: Writing,
@@ -133,6 +135,7 @@ impl Session {
             limits: Limits::new(&config.limits, now),
             liveness,
             ledger: Ledger::open(budget),
+            queued: 0,
             peer: Peer::new(role, wire),
             out: Out { settings: wire == Wire::Remux2, ..Out::default() },
             writing: Writing { outstanding: 0, progress: now, burst: 0, sent_at: None },

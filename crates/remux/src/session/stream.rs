@@ -50,6 +50,8 @@ pub(super) struct Stream {
     pub(super) lingers: Option<(u64, Instant)>,
     /// What the process's budget has been told of this stream: held bytes and growth.
     pub(super) charged: (u64, u64),
+    /// What the connection has been told of its send queue.
+    pub(super) counted: usize,
     pub(super) place: Place,
 }
 
@@ -71,6 +73,7 @@ impl Stream {
             full: Full::default(),
             lingers: None,
             charged: (0, 0),
+            counted: 0,
             place: Place::default(),
         }
     }
@@ -208,7 +211,7 @@ pub(super) struct SendHalf {
     /// The FIN may be sent (classic: the opener's may not, it would end both directions).
     pub(super) fin_ready: bool,
     pub(super) queued: usize,
-    /// More than half full: say so when it no longer is.
+    /// More than half full, or refused bytes: say so when it no longer is.
     pub(super) was_full: bool,
     chunks: Chunks,
 }

@@ -98,8 +98,9 @@ impl Session {
 
     /// Bytes have left a stream's queue.
     pub(in super::super) fn sent_from(&mut self, now: Instant, key: Key, finished: bool) {
+        let most = self.send_most();
         let Some(stream) = self.table.get_mut(key) else { return };
-        if stream.send.was_full && stream.send.queued <= self.config.sending.queue / 2 {
+        if stream.send.was_full && stream.send.queued <= most / 2 {
             stream.send.was_full = false;
             self.events.push_back(Event::Writable(stream.id));
         }
