@@ -27,23 +27,28 @@ pub(crate) const CLOSED: &[(IpNet, &str)] = &[
     (v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48), "local translation range"),
     (v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64), "discard range"),
     (v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32), "Teredo range"),
+    (v6([0x2001, 2, 0, 0, 0, 0, 0, 0], 48), "benchmark range"),
     (v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), "documentation range"),
+    (v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20), "documentation range"),
+    (v6([0x5f00, 0, 0, 0, 0, 0, 0, 0], 16), "segment routing range"),
     (v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7), "private range"),
     (v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10), "link-local range"),
     (v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10), "site-local range"),
     (v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8), "multicast range"),
 ];
 
-/// The IPv4 address a translator or relay would find inside: `::a.b.c.d` (RFC 4291 section 2.5.5.1), `64:ff9b::/96`
-/// (RFC 6052) and `2002::/16` (RFC 3056).
+/// The IPv4 address a translator or relay would find inside: `::a.b.c.d` (RFC 4291 section 2.5.5.1), `::ffff:0:a.b.c.d`
+/// (RFC 2765 section 2.1), `64:ff9b::/96` (RFC 6052), `2002::/16` (RFC 3056) and, behind any prefix, `0:5efe:a.b.c.d` or
+/// `200:5efe:a.b.c.d` (RFC 5214 section 6.1).
 ///
 /// The mapped form `::ffff:a.b.c.d` is not among them: it *is* the IPv4 address, [`std::net::IpAddr::to_canonical`].
 pub(crate) fn embedded(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let [a, b, c, d, e, f, g, h] = ip.segments();
     match [a, b, c, d, e, f] {
         [0, 0, 0, 0, 0, 0] if ip.is_unspecified() || ip.is_loopback() => None,
-        [0, 0, 0, 0, 0, 0] | [0x64, 0xff9b, 0, 0, 0, 0] => Some(join(g, h)),
+        [0, 0, 0, 0, 0, 0] | [0, 0, 0, 0, 0xffff, 0] | [0x64, 0xff9b, 0, 0, 0, 0] => Some(join(g, h)),
         [0x2002, high, low, ..] => Some(join(high, low)),
+        [_, _, _, _, 0 | 0x200, 0x5efe] => Some(join(g, h)),
         _ => None,
     }
 }

@@ -24,6 +24,9 @@ const CLOSED: &[(&str, &str)] = &[
     ("240.0.0.0", "255.255.255.255"),
     ("::", "::"),
     ("::1", "::1"),
+    ("2001:2::", "2001:2:0:ffff:ffff:ffff:ffff:ffff"),
+    ("3fff::", "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff"),
+    ("5f00::", "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
     ("64:ff9b:1::", "64:ff9b:1:ffff:ffff:ffff:ffff:ffff"),
     ("100::", "100::ffff:ffff:ffff:ffff"),
     ("2001::", "2001:0:ffff:ffff:ffff:ffff:ffff:ffff"),
@@ -35,7 +38,7 @@ const CLOSED: &[(&str, &str)] = &[
 ];
 
 /// First address of each /96 that carries IPv4 in its last 32 bits.
-const CARRIERS: &[&str] = &["::", "::ffff:0:0", "64:ff9b::"];
+const CARRIERS: &[&str] = &["::", "::ffff:0:0", "::ffff:0:0:0", "64:ff9b::"];
 
 fn number(ip: IpAddr) -> u128 {
     match ip {
@@ -64,7 +67,8 @@ fn closed(ip: IpAddr) -> bool {
         base <= value && value - base <= 0xffff_ffff && closed_v4(((value - base) as u32).into())
     });
     let six_to_four = value >> 112 == 0x2002 && closed_v4(((value >> 80) as u32).into());
-    in_table || carried || six_to_four
+    let isatap = matches!((value >> 32) as u32, 0x5efe | 0x0200_5efe) && closed_v4((value as u32).into());
+    in_table || carried || six_to_four || isatap
 }
 
 fn agrees(ip: IpAddr) {
@@ -81,6 +85,9 @@ fn forms(ip: Ipv4Addr) -> Vec<IpAddr> {
         all.push(Ipv6Addr::from(base + low).into());
     }
     all.push(Ipv6Addr::from((0x2002_u128 << 112) | (low << 80) | 1).into());
+    for interface in [0x5efe_u128, 0x0200_5efe] {
+        all.push(Ipv6Addr::from((0x2a00_u128 << 112) | (interface << 32) | low).into());
+    }
     all
 }
 

@@ -140,6 +140,8 @@ fn carried(forms: &mut Vec<(String, Vec<u8>)>, what: &str, inner: Ipv4Addr) {
         ("nat64", [0x64, 0xff9b, 0, 0, 0, 0, high, low]),
         ("local nat64", [0x64, 0xff9b, 1, 0, 0, 0, high, low]),
         ("6to4", [0x2002, high, low, 0, 0, 0, 0, 1]),
+        ("isatap", [0x2a00, 0, 0, 0, 0, 0x5efe, high, low]),
+        ("isatap 200", [0x2a00, 0, 0, 0, 0x200, 0x5efe, high, low]),
         ("teredo", [0x2001, 0, 0, 0, 0, 0, !high, !low]),
     ] {
         let ip = Ipv6Addr::from(segments);
@@ -206,6 +208,11 @@ const V6: &[&str] = &[
     "2001:db8::",
     "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff",
     "fc00::",
+    "2001:2::",
+    "3fff::",
+    "3fff:fff:ffff:ffff:ffff:ffff:ffff:ffff",
+    "5f00::",
+    "5f00:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
     "fd00:ec2::254",
     "fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff",
     "fe80::",

@@ -14,6 +14,8 @@ use crate::{ConnectionId, Redacted};
 pub struct Conn {
     id: ConnectionId,
     role: Role,
+    remote: Box<str>,
+    identity: Option<Box<str>>,
     since: Instant,
     closed: bool,
 }
@@ -35,7 +37,14 @@ impl Conn {
             open,
             "connection open"
         );
-        Self { id, role: facts.role, since: Instant::now(), closed: false }
+        Self {
+            id,
+            role: facts.role,
+            remote: facts.remote.into(),
+            identity: facts.identity.map(Into::into),
+            since: Instant::now(),
+            closed: false,
+        }
     }
 
     /// The connection is gone: `[conn] - id = n cause`, at info.
@@ -51,6 +60,8 @@ impl Conn {
             target: "sla::conn",
             connection_id = %self.id,
             role = self.role.as_str(),
+            remote = &*self.remote,
+            identity = self.identity.as_deref(),
             open,
             cause,
             streams = end.streams,
