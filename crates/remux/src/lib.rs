@@ -80,5 +80,5 @@ pub use error::{ConnectionError, DialError, OpenError, OpenReason, StreamError};
 #[cfg(feature = "io")]
 pub use io::{
     BufStream, ByteStream, Connect, ConnectError, Connected, ConnectionHandle, Dialer, DialerBuilder,
-    Listener, OwnedReadHalf, OwnedWriteHalf, PeerFacts, Probe, Records, Stats, Stream,
+    Listener, OnEnd, OwnedReadHalf, OwnedWriteHalf, PeerFacts, Probe, Records, Stats, Stream,
 };

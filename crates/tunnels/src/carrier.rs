@@ -8,9 +8,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use framing::remux2::Code;
 use parking_lot::Mutex;
 use remux::session::PathInfo;
-use remux::{BufStream, ByteStream, Connected, PeerFacts, Probe};
+use remux::{BufStream, ByteStream, Connected, ConnectionError, PeerFacts, Probe};
 use sla::ConnectionId;
 use sla::event::{Conn, ConnEnd, ConnFacts, Health, Role};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
@@ -54,7 +55,25 @@ pub(crate) fn dialled(stream: Stream, wire: remux::Wire, way: (Arc<Connector>, S
     let (connector, server) = way;
     // On our own wire a server speaks first; the classic one need not say anything.
     let speaks_first = wire == remux::Wire::Remux2;
-    dress(stream, wire, Some(Awaited { connector, server, speaks_first, health: None }))
+    let next = connector.clone();
+    dress(stream, wire, Some(Awaited { connector, server, speaks_first, health: None })).with_end(
+        move |cause| {
+            if is_bad_server(cause) {
+                next.give_up_on(server);
+            }
+        },
+    )
+}
+
+/// Whether a connection ended in a way that speaks for another server, where there is one: it broke the protocol or a limit,
+/// died, or said that it is about to go.
+fn is_bad_server(cause: &ConnectionError) -> bool {
+    cause.is_misconduct()
+        || match cause {
+            ConnectionError::Dead { .. } | ConnectionError::Stalled { .. } => true,
+            ConnectionError::GoAway { code, .. } => !matches!(*code, Code::IDLE | Code::NONE),
+            _ => false,
+        }
 }
 
 fn dress(stream: Stream, wire: remux::Wire, awaited: Option<Awaited>) -> Connected {
@@ -256,5 +275,30 @@ impl Probe for SocketProbe {
 
     fn set_notsent_lowat(&self, bytes: u32) {
         self.0.set_notsent_lowat(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_that_misbehaves_dies_or_goes_is_left_for_another_and_one_that_is_idle_is_not() {
+        let away = |code| ConnectionError::GoAway { code, text: Arc::from("") };
+        let silence = std::time::Duration::from_secs(10);
+        for cause in [
+            ConnectionError::Calm { limit: "pings" },
+            ConnectionError::Protocol { what: "a frame has a reserved type" },
+            ConnectionError::Dead { silence },
+            away(Code::DRAIN),
+            away(Code::CALM),
+        ] {
+            assert!(is_bad_server(&cause), "{cause}");
+        }
+        for cause in
+            [ConnectionError::Idle, ConnectionError::Closed, ConnectionError::Drained, away(Code::IDLE)]
+        {
+            assert!(!is_bad_server(&cause), "{cause}");
+        }
     }
 }

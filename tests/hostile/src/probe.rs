@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, timeout};
 
-use crate::sink::exchange;
+use crate::sink::{ask, exchange};
 
 /// Asks every `every` for `time`, without waiting for the answer before. A request that fails counts as `LIMIT`.
 pub(crate) async fn run(
@@ -23,18 +23,37 @@ pub(crate) async fn run(
         tick.tick().await;
         asked.spawn(async move {
             let began = Instant::now();
-            let done = timeout(LIMIT, exchange(socks, to)).await;
-            (matches!(done, Ok(Ok(()))), began.elapsed(), began > start + time / 2)
+            let asked = timeout(LIMIT, ask(socks, to)).await;
+            let is_answered = matches!(asked, Ok(Ok(_)));
+            let is_done = match asked {
+                Ok(Ok(stream)) => matches!(timeout(LIMIT, exchange(stream)).await, Ok(Ok(()))),
+                _ => false,
+            };
+            Asked { is_answered, is_done, is_late: began > start + time / 2, took: began.elapsed() }
         });
     }
-    let (mut took, mut failed, mut failed_late) = (Vec::new(), 0_u64, 0_u64);
-    while let Some(Ok((is_done, time, is_late))) = asked.join_next().await {
-        failed += u64::from(!is_done);
-        failed_late += u64::from(!is_done && is_late);
-        took.push(if is_done { time } else { LIMIT }.as_secs_f64() * 1000.0);
+    let mut all = Vec::new();
+    while let Some(Ok(asked)) = asked.join_next().await {
+        all.push(asked);
     }
-    took.sort_by(f64::total_cmp);
-    serde_json::json!({ "failed": failed, "failed_late": failed_late, "ms": took.iter().map(|ms| (ms * 1000.0).round() / 1000.0).collect::<Vec<_>>() })
+    let count = |what: fn(&Asked) -> bool| all.iter().filter(|asked| what(asked)).count();
+    let millis = |asked: &Asked| if asked.is_done { asked.took } else { LIMIT }.as_micros() as f64 / 1000.0;
+    serde_json::json!({
+        "failed": count(|asked| !asked.is_done),
+        "failed_late": count(|asked| !asked.is_done && asked.is_late),
+        "unanswered": count(|asked| !asked.is_answered),
+        "ms": all.iter().map(millis).collect::<Vec<_>>(),
+    })
+}
+
+/// What became of one request.
+struct Asked {
+    /// The SOCKS port gave its word.
+    is_answered: bool,
+    is_done: bool,
+    /// It was made in the second half of the time.
+    is_late: bool,
+    took: Duration,
 }
 
 const LIMIT: Duration = Duration::from_secs(12);

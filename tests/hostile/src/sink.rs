@@ -95,8 +95,8 @@ async fn bind(at: SocketAddr) -> Result<TcpListener, String> {
     Ok(listener)
 }
 
-/// One exchange of 64 bytes through a SOCKS port, as a browser's small request is one.
-pub(crate) async fn exchange(socks: SocketAddr, to: SocketAddr) -> std::io::Result<()> {
+/// Asks a SOCKS port for a connection and waits for its word that it has one.
+pub(crate) async fn ask(socks: SocketAddr, to: SocketAddr) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(socks).await?;
     stream.set_nodelay(true)?;
     stream.write_all(&[5, 1, 0]).await?;
@@ -110,6 +110,11 @@ pub(crate) async fn exchange(socks: SocketAddr, to: SocketAddr) -> std::io::Resu
     stream.write_all(&[5, 1, 0, 1, a, b, c, d, high, low]).await?;
     let mut reply = [0; 10];
     stream.read_exact(&mut reply).await?;
+    Ok(stream)
+}
+
+/// 64 bytes there and back, as a browser's small request is one, and a clean end.
+pub(crate) async fn exchange(mut stream: TcpStream) -> std::io::Result<()> {
     stream.write_all(&[0x77; 64]).await?;
     let mut answer = [0; 64];
     stream.read_exact(&mut answer).await?;

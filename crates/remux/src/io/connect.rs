@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::config::Wire;
+use crate::error::ConnectionError;
 use crate::io::records::Records;
 use crate::session::PathInfo;
 
@@ -40,18 +41,30 @@ pub struct Connected {
     pub probe: Option<Box<dyn Probe>>,
     /// For logs and policies.
     pub facts: PeerFacts,
+    /// Whom to tell why it ended, once.
+    pub on_end: Option<OnEnd>,
 }
+
+/// Is told why a connection ended; must return at once.
+pub type OnEnd = Box<dyn FnOnce(&ConnectionError) + Send>;
 
 impl Connected {
     /// A connection without probe.
     pub fn new(records: impl Records + 'static, wire: Wire, facts: PeerFacts) -> Self {
-        Self { records: Box::new(records), wire, probe: None, facts }
+        Self { records: Box::new(records), wire, probe: None, facts, on_end: None }
     }
 
     /// The same with the socket's figures.
     #[must_use]
     pub fn with_probe(mut self, probe: impl Probe + 'static) -> Self {
         self.probe = Some(Box::new(probe));
+        self
+    }
+
+    /// The same, with someone who is told why it ended.
+    #[must_use]
+    pub fn with_end(mut self, on_end: impl FnOnce(&ConnectionError) + Send + 'static) -> Self {
+        self.on_end = Some(Box::new(on_end));
         self
     }
 }

@@ -30,7 +30,7 @@ use crate::budget::Budget;
 use crate::config::{Role, SessionConfig};
 use crate::error::ConnectionError;
 use crate::io::clock::{Wakefulness, now};
-use crate::io::connect::{Connected, Probe};
+use crate::io::connect::{Connected, OnEnd, Probe};
 pub(crate) use crate::io::connection::{ConnEvent, Connection, Observer};
 use crate::io::records::Records;
 use crate::io::shared::{Effects, News, Park, Shared};
@@ -48,7 +48,7 @@ pub(crate) fn start(
     budget: Arc<Budget>,
     observer: Arc<dyn Observer>,
 ) -> (Connection, impl Future<Output = ConnectionError> + Send + 'static) {
-    let Connected { records, wire, probe, facts } = connected;
+    let Connected { records, wire, probe, facts, on_end } = connected;
     let start = now();
     let session = Session::new(role, wire, config, budget, start);
     let role = match role {
@@ -73,6 +73,7 @@ pub(crate) fn start(
         records,
         probe,
         role,
+        on_end,
         conn: Some(conn),
         start,
         batch: Batch::new(),
@@ -101,6 +102,7 @@ struct Driver {
     records: Box<dyn Records>,
     probe: Option<Box<dyn Probe>>,
     role: event::Role,
+    on_end: Option<OnEnd>,
     conn: Option<event::Conn>,
     start: Instant,
     /// Bytes bound for the wire; nothing is added until it is gone.
@@ -568,6 +570,9 @@ impl Driver {
             Err(End::Now(verdict) | End::Orderly(verdict)) => verdict,
             Ok(()) | Err(End::PeerClosed) => cause,
         };
+        if let Some(told) = self.on_end.take() {
+            told(&verdict);
+        }
         self.shared.tell_end(verdict.clone());
         self.tell(ConnEvent::Closed { cause: verdict.clone() });
         verdict
