@@ -35,7 +35,8 @@ RATIO = 1.2
 """Lines a second that an attack may put into the log, over its whole time."""
 LINES = 100
 """Addresses that strangers come from."""
-CROWD = [f"10.77.0.{n}" for n in range(16, 80)]
+NET = f"10.77.{os.getpid() % 250}"
+CROWD = [f"{NET}.{n}" for n in range(16, 80)]
 
 
 # How each attack must end: what the attacker sees, and what the log says of it. Regular expressions over the attacker's ends and
@@ -119,7 +120,7 @@ STAYS = ("pings-only", "reset-all", "refuse-all", "credit-overflow", "credit-tak
 NAMES = {f"closed-{n}.test": ip for n, ip in enumerate((
     "10.1.2.3", "100.64.0.1", "127.0.0.1", "168.63.129.16", "169.254.169.254", "172.16.0.1", "192.0.0.1", "192.168.0.1", "198.18.0.1",
     "224.0.0.1", "0.0.0.0", "::1", "fd00:ec2::254", "fe80::1", "::ffff:10.1.2.3", "64:ff9b::10.1.2.3", "2002:a01:203::1", "ff02::1",
-    "10.77.0.254"))}
+    f"{NET}.254"))}
 
 
 class Field(Lab):
@@ -153,9 +154,9 @@ class Field(Lab):
         (etc / "nsswitch.conf").write_text("hosts: files\n")
         (etc / "resolv.conf").write_text("")
         batch = [f"link add {name} type veth peer name peer netns {name}",
-                 f"addr add 10.77.0.1/24 dev {name}", f"link set {name} up"]
+                 f"addr add {NET}.1/24 dev {name}", f"link set {name} up"]
         batch += [f"addr add {ip}/24 dev {name}" for ip in CROWD]
-        inner = ["link set lo up", "addr add 10.77.0.254/24 dev peer", "link set peer up", "route add default via 10.77.0.1",
+        inner = ["link set lo up", f"addr add {NET}.254/24 dev peer", "link set peer up", f"route add default via {NET}.1",
                  "addr add fd77::254/64 dev peer nodad", "route add ::/0 dev peer"]
         done = subprocess.run(["ip", "netns", "add", name], capture_output=True).returncode == 0
         self.closers.append(lambda: (subprocess.run(["ip", "netns", "del", name], capture_output=True),
@@ -163,7 +164,7 @@ class Field(Lab):
         done = done and subprocess.run(["ip", "-batch", "-"], input="\n".join(batch), text=True, capture_output=True).returncode == 0
         done = done and subprocess.run(["ip", "-n", name, "-batch", "-"], input="\n".join(inner), text=True, capture_output=True).returncode == 0
         if done:
-            self.name, self.server_ip, self.crowd = name, "10.77.0.254", CROWD
+            self.name, self.server_ip, self.crowd = name, f"{NET}.254", CROWD
             self.inside = ["ip", "netns", "exec", name]
 
     def start_server(self, *flags, allow=("-server.allow", "127.0.0.0/8")):
