@@ -5,6 +5,7 @@
 //! | [`Rng`] | the only source of chance; [`Rng::fork`] gives each part of a world its own |
 //! | [`Link`] | one direction of a transport: delay, split and merged writes, cuts at any byte, stalls, black holes |
 //! | [`Duplex`] | two links that are cut together |
+//! | [`Host`] | a machine: a clock of its own that may run fast, slow or leap, and times when it sleeps |
 //!
 //! Nothing here reads a clock: every call takes the instant it happens at.
 //!
@@ -21,9 +22,11 @@
 //! ```
 
 mod duplex;
+mod host;
 mod link;
 mod rng;
 
 pub use duplex::Duplex;
+pub use host::Host;
 pub use link::{Arrival, Fault, Link, Plan, Trigger};
 pub use rng::Rng;

@@ -148,6 +148,22 @@ impl Link {
         }
     }
 
+    /// Lets what is due by now strike, whether or not anybody sends or receives.
+    pub fn advance(&mut self, now: Instant) {
+        self.strike(now);
+    }
+
+    /// A fault that was not planned strikes now.
+    pub fn strike_now(&mut self, now: Instant, fault: Fault) {
+        self.plan.faults.push((Trigger::At(now), fault));
+        self.strike(now);
+    }
+
+    /// Whether nothing arrives at this instant, because it stands still.
+    pub fn is_stalled(&self, now: Instant) -> bool {
+        self.stalled_until.is_some_and(|until| until > now)
+    }
+
     /// Breaks the link now.
     pub fn cut(&mut self) {
         if self.state != State::Ended {
@@ -200,12 +216,17 @@ impl Link {
         None
     }
 
-    /// When [`Link::receive`] has something to say next.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    /// When a planned fault strikes next, as far as it is a matter of time.
+    pub fn next_fault(&self) -> Option<Instant> {
         let planned = self.plan.faults.iter().filter_map(|(trigger, _)| match trigger {
             Trigger::At(at) => Some(*at),
             Trigger::AtByte(_) => None,
         });
+        planned.min()
+    }
+
+    /// When [`Link::receive`] has something to say next.
+    pub fn poll_timeout(&self) -> Option<Instant> {
         let arrival = match self.state {
             State::Ended | State::Gone => None,
             State::Cut => self.last,
@@ -213,7 +234,7 @@ impl Link {
             State::Finishing => self.on_the_way.front().map(|(at, _)| *at).or(self.last),
         };
         let arrival = arrival.map(|at| self.stalled_until.map_or(at, |until| at.max(until)));
-        planned.chain(arrival).min()
+        self.next_fault().into_iter().chain(arrival).min()
     }
 
     /// Bytes taken since the start, and how many of them have not arrived by `now`: what a kernel knows of them.
@@ -295,7 +316,11 @@ impl Link {
                 }
                 Fault::Vanish if self.state == State::Open => self.state = State::Gone,
                 Fault::Vanish => {}
-                Fault::Stall(time) => self.stalled_until = Some(now + time),
+                Fault::Stall(time) => {
+                    // Whenever anybody looks: one that was planned for an instant began then.
+                    let since = if let Trigger::At(at) = trigger { at } else { now };
+                    self.stalled_until = Some(since + time);
+                }
             }
         }
     }

@@ -1,6 +1,6 @@
 //! What a world promises.
 
-use remux::Wire;
+use remux::{Stage, Wire};
 
 use super::World;
 
@@ -13,7 +13,7 @@ impl World {
         let pool = self.pool.stats();
         let left = pool.dialling + pool.open + pool.retiring + pool.waiting;
         self.check(left == 0 && pool.streams == 0, &format!("the pool keeps what is gone: {pool:?}"));
-        for budget in &self.budgets {
+        for budget in &self.plan.budgets {
             self.check(budget.used() == 0, &format!("memory is left: {budget:?}"));
         }
     }
@@ -26,6 +26,8 @@ impl World {
                 &format!("flow {index} got no stream without a reason: {why}"),
             );
         }
+        let once = flow.times_served <= 1 || flow.hostile();
+        self.check(once, &format!("flow {index} was served {} times", flow.times_served));
         let clean = !flow.tainted && flow.refused.is_none() && flow.reset_is_planned().is_none();
         for (side, other) in [(&flow.client, &flow.server), (&flow.server, &flow.client)] {
             if side.fin {
@@ -51,6 +53,34 @@ impl World {
         }
     }
 
+    /// The server's budget says what it should for what is used. `quiet`: nothing more happens at this instant.
+    pub(super) fn check_budget(&mut self, quiet: bool) {
+        if !self.plan.watches_budget {
+            return;
+        }
+        let budget = &self.plan.budgets[1];
+        let (used, stage, limit) = (budget.used(), budget.stage(), budget.limit());
+        let reaches =
+            |stage: Stage, slack: u64| used * 100 >= limit * (stage.percent().saturating_sub(slack));
+        let stages = || Stage::ALL.into_iter().rev();
+        let least = stages().find(|stage| reaches(*stage, 0)).unwrap();
+        let most = stages().find(|stage| reaches(*stage, Stage::HYSTERESIS)).unwrap();
+        let at = format!("{stage:?} at {used} of {limit} bytes");
+        self.check(least <= stage && stage <= most, &format!("the stage does not fit what is used: {at}"));
+        let alive = self.conns.values().filter(|conn| conn.server.is_alive()).count() as u64;
+        let most = limit + STREAM + alive * CONNECTION;
+        self.check(used <= most, &format!("more is promised than there is: {at}"));
+        self.check(!quiet || stage < Stage::Shed || alive == 0, &format!("nothing is shed: {at}"));
+        let name = match stage {
+            Stage::Plenty => return,
+            Stage::NoGrowth => "stage NoGrowth",
+            Stage::NoOpens => "stage NoOpens",
+            Stage::NoAccept => "stage NoAccept",
+            Stage::Shed => "stage Shed",
+        };
+        self.tally.insert(name, 1);
+    }
+
     /// Fails unless `fact`.
     pub(crate) fn check(&self, fact: bool, what: &str) {
         if !fact {
@@ -64,12 +94,11 @@ impl World {
         {
             println!("left: {index}: {flow:#?}");
         }
-        panic!(
-            "seed {} on {}, {:?} in: {what}\nreplay: REMUX_SEED={} cargo test -p remux --test simulation no_world -- --nocapture",
-            self.seed,
-            self.wire.name(),
-            self.now - self.start,
-            self.seed
-        )
+        panic!("seed {} on {}, {:?} in: {what}", self.plan.seed, self.wire.name(), self.now - self.start)
     }
 }
+
+/// What one more stream is promised.
+const STREAM: u64 = (256 << 10) + (16 << 10);
+/// What one connection takes, and what it may hide.
+const CONNECTION: u64 = (160 << 10) + 2 * (16 << 10);

@@ -1,14 +1,16 @@
 //! One request and its two sides: what each sends, how each reads, and what came.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use framing::{Host, Target};
+use framing::Target;
+use framing::remux2::Code;
 use remux::Wire;
 use remux::pool::Ticket;
 use remux::session::Open;
-use simnet::Rng;
+use simnet::{Host, Rng};
 
 use super::conn::Half;
 use super::{Kind, Place};
@@ -37,6 +39,14 @@ pub(crate) struct Flow {
     pub(crate) refused: Option<String>,
     /// Its connection was struck: it may end early.
     pub(crate) tainted: bool,
+    /// The acceptor's dial fails with this code.
+    pub(crate) denied: Option<Code>,
+    /// When the acceptor took it up.
+    pub(crate) served: Option<Instant>,
+    /// How often it did.
+    pub(crate) times_served: u32,
+    /// How often it was refused with the promise that nothing was done.
+    pub(crate) refusals: u32,
 }
 
 /// One end of a flow.
@@ -51,8 +61,11 @@ pub(crate) struct Side {
     chunk: usize,
     /// It sends only after the other side's end of input.
     answers: bool,
-    reads: Reads,
+    pub(crate) reads: Reads,
     next_read: Option<Instant>,
+    /// Bytes that it sends at a time, and the longest pause in between.
+    pub(crate) trickles: Option<(usize, Duration)>,
+    next_write: Option<Instant>,
     pub(crate) reset_at: Option<usize>,
     pub(crate) stream: Place,
     /// It was told to wait: it does nothing until the session says that something changed.
@@ -65,15 +78,19 @@ pub(crate) struct Side {
     pub(crate) came: u64,
     pub(crate) finished: bool,
     pub(crate) fin: bool,
+    /// When it had everything.
+    pub(crate) fin_at: Option<Instant>,
     pub(crate) reset: bool,
     pub(crate) failed: Option<String>,
+    /// The code it failed with, and whether nothing had been done.
+    pub(crate) code: Option<(Code, bool)>,
     /// It has let go of its stream.
     pub(crate) released: bool,
 }
 
 /// How a side reads.
 #[derive(Clone, Copy, Debug)]
-enum Reads {
+pub(crate) enum Reads {
     Fast,
     /// A chunk, then a pause.
     Slow(Duration),
@@ -117,8 +134,23 @@ impl Flow {
             avoids: None,
             refused: None,
             tainted: false,
+            denied: None,
+            served: None,
+            times_served: 0,
+            refusals: 0,
         };
         flow.side(opener.other()).answers = remux2 && rng.one_in(4);
+        flow
+    }
+
+    /// A flow of the client's that sends so many bytes each way, reads at once and resets nothing.
+    pub(crate) fn simple(index: usize, begins: Duration, [up, down]: [usize; 2], rng: &mut Rng) -> Self {
+        let nothing = BTreeSet::new();
+        let mut flow = Self::plan(index, Wire::Classic, Duration::ZERO, &nothing, rng);
+        flow.begins = begins;
+        for (side, planned) in [(&mut flow.client, up), (&mut flow.server, down)] {
+            (side.planned, side.first) = (planned, side.first.min(planned));
+        }
         flow
     }
 
@@ -147,7 +179,7 @@ impl Flow {
     pub(crate) fn request(&mut self, wire: Wire) -> (Open, bool) {
         let (priority, want_opened) = (self.priority, self.wants_opened);
         let port = u16::try_from(self.index + 1).unwrap();
-        let target = Target::new(Host::V4([192, 0, 2, 1].into()), port);
+        let target = Target::new(framing::Host::V4([192, 0, 2, 1].into()), port);
         let side = self.side(self.opener);
         let first = side.take_first();
         let fin = wire == Wire::Remux2 && side.wants_finish();
@@ -168,6 +200,31 @@ impl Flow {
         (side.waits_to_read, side.waits_to_write, side.cannot_write, side.came) = (false, false, false, 0);
     }
 
+    /// Fewer bytes than planned.
+    pub(crate) fn shrink(&mut self, most: usize) {
+        for side in [&mut self.client, &mut self.server] {
+            side.planned = side.planned.min(most);
+            side.first = side.first.min(side.planned);
+            side.reset_at = side.reset_at.map(|at| at.min(side.planned));
+        }
+    }
+
+    /// Other amounts of bytes, and resets anywhere among them where there were to be any.
+    pub(crate) fn resize(&mut self, [up, down]: [usize; 2], rng: &mut Rng) {
+        for (side, planned) in [(&mut self.client, up), (&mut self.server, down)] {
+            (side.planned, side.first) = (planned, side.first.min(planned));
+            side.reset_at = side.reset_at.map(|_| rng.size(0, planned));
+        }
+    }
+
+    /// Both sides have everything the other one was to send.
+    pub(crate) const fn is_whole(&self) -> bool {
+        self.client.fin
+            && self.server.fin
+            && self.client.received == self.server.planned
+            && self.server.received == self.client.planned
+    }
+
     /// A side was planned to reset.
     pub(crate) fn reset_is_planned(&self) -> Option<usize> {
         self.client.reset_at.or(self.server.reset_at)
@@ -186,13 +243,20 @@ impl Flow {
     }
 
     /// When it wants to do something next.
-    pub(crate) fn poll_timeout(&self, now: Instant, start: Instant) -> Option<Instant> {
+    pub(crate) fn poll_timeout(
+        &self,
+        now: Instant,
+        start: Instant,
+        hosts: &[Arc<Host>; 2],
+    ) -> Option<Instant> {
         if self.asked.is_none() {
-            return Some(start + self.begins);
+            return Some(hosts[self.opener as usize].awake_from((start + self.begins).max(now)));
         }
-        let waits =
-            [&self.client, &self.server].into_iter().filter(|side| !side.released && side.stream.is_some());
-        waits.filter_map(|side| side.next_read).filter(|at| *at > now).min()
+        let sides = [&self.client, &self.server].into_iter().zip(hosts);
+        let waits = sides.filter(|(side, _)| !side.released && side.stream.is_some());
+        let times = waits.flat_map(|(side, host)| [(side.next_read, host), (side.next_write, host)]);
+        let times = times.filter_map(|(at, host)| Some(host.awake_from(at?)));
+        times.filter(|at| *at > now).min()
     }
 }
 
@@ -222,6 +286,9 @@ impl Side {
             answers: false,
             reads,
             next_read: None,
+            trickles: None,
+            next_write: None,
+            fin_at: None,
             reset_at: (wanted.contains(&own) && rng.one_in(3)).then(|| rng.size(0, planned)),
             stream: None,
             waits_to_read: false,
@@ -233,6 +300,7 @@ impl Side {
             fin: false,
             reset: false,
             failed: None,
+            code: None,
             released: false,
         }
     }
@@ -248,9 +316,10 @@ impl Side {
         self.sent >= self.planned && self.reset_at.is_none()
     }
 
-    /// It need not wait for the other side's end, nor for room.
-    pub(crate) fn may_write(&self) -> bool {
-        !self.answers || self.fin || self.failed.is_some() || self.reset_at.is_some()
+    /// It need not wait for the other side's end, nor for its own time.
+    pub(crate) fn may_write(&self, now: Instant) -> bool {
+        let in_time = self.next_write.is_none_or(|at| at <= now);
+        in_time && (!self.answers || self.fin || self.failed.is_some() || self.reset_at.is_some())
     }
 
     /// It has more to send.
@@ -259,9 +328,17 @@ impl Side {
     }
 
     /// The next bytes to send.
-    pub(crate) fn next_chunk(&mut self, room: usize) -> Bytes {
+    pub(crate) fn next_chunk(&mut self, now: Instant, room: usize) -> Bytes {
         let most = self.reset_at.unwrap_or(self.planned);
-        let length = room.min(self.chunk).min(most.saturating_sub(self.sent));
+        let chunk = self.trickles.map_or(self.chunk, |(chunk, _)| chunk);
+        let length = room.min(chunk).min(most.saturating_sub(self.sent));
+        if let Some((_, pause)) = self.trickles {
+            // Mostly short ones; one in four is nearly the longest.
+            let mixed = (self.key ^ self.sent as u64).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 40;
+            let part = u32::try_from(mixed % 1_000).unwrap();
+            let permille = if mixed & 0x3000 == 0 { 900 + part / 10 } else { part / 8 };
+            self.next_write = Some(now + pause / 1_000 * permille);
+        }
         let chunk = pattern(self.key, self.sent, length);
         self.sent += length;
         chunk

@@ -35,11 +35,17 @@ pub(crate) enum Kind {
     SafeRetry,
     /// The server opened a stream (remux2).
     ServerStream,
+    /// A path held one side's words back, and let them go.
+    Partition,
+    /// The server told all of its connections to end.
+    Reload,
+    /// A machine slept.
+    Sleep,
 }
 
 impl Kind {
-    /// All of them.
-    pub(crate) const ALL: [Self; 16] = [
+    /// Those of the mix.
+    pub(crate) const MIX: [Self; 16] = [
         Self::CutAtByte,
         Self::CutInTime,
         Self::BlackHole,
@@ -57,4 +63,29 @@ impl Kind {
         Self::SafeRetry,
         Self::ServerStream,
     ];
+
+    /// Its name.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::CutAtByte => "cut at a byte",
+            Self::CutInTime => "cut in time",
+            Self::BlackHole => "black hole",
+            Self::Stall => "stall",
+            Self::PathGrows => "path grows",
+            Self::DialFailure => "dial failure",
+            Self::HostilePeer => "hostile peer",
+            Self::ServerDrain => "server drains",
+            Self::Suspend => "suspend",
+            Self::SlowReader => "slow reader",
+            Self::StoppedReader => "stopped reader",
+            Self::ClientReset => "client resets",
+            Self::ServerReset => "server resets",
+            Self::TightMemory => "tight memory",
+            Self::SafeRetry => "safe retry",
+            Self::ServerStream => "server's stream",
+            Self::Partition => "partition",
+            Self::Reload => "reload",
+            Self::Sleep => "sleep",
+        }
+    }
 }
