@@ -29,6 +29,7 @@ mod civil;
 mod config;
 pub mod dingtalk;
 mod escape;
+mod fold;
 mod json;
 mod layer;
 mod queue;
@@ -52,7 +53,7 @@ use tracing_subscriber::registry::LookupSpan;
 pub use config::{Config, DEFAULT_PATH, Format, Level, LogPath, Rotation, UnknownFormat, UnknownLevel};
 
 use alerts::Inbox;
-use layer::{Log, Wanted};
+use layer::{Lines, Log, Wanted};
 use queue::Queue;
 use rotate::{LogFile, OpenError};
 use writer::{Sink, Writer};
@@ -133,8 +134,9 @@ fn build(config: Config) -> Result<(Log, Guard, Option<Fallback>), InitError> {
     let queue = Arc::new(Queue::default());
     let writer = Writer::new(sink, Box::new(io::stderr()));
     let thread = std::thread::Builder::new().name("sla-writer".to_owned());
-    let own = Arc::clone(&queue);
-    let writer = thread.spawn(move || writer::run(&own, writer)).map_err(InitError::Thread)?;
+    let lines = Arc::new(Lines::new(format, zone::Zone::local()));
+    let (own, own_lines) = (Arc::clone(&queue), Arc::clone(&lines));
+    let writer = thread.spawn(move || writer::run(&own, &own_lines, writer)).map_err(InitError::Thread)?;
 
     let mut inbox = None;
     if let Some(robot) = alerts {
@@ -146,7 +148,7 @@ fn build(config: Config) -> Result<(Log, Guard, Option<Fallback>), InitError> {
 
     let wanted = Wanted { level, format, alerts: inbox.is_some() };
     let handle = Handle { queue: Arc::clone(&queue), inbox: inbox.clone() };
-    let log = Log { wanted, format, zone: zone::Zone::local(), queue, inbox };
+    let log = Log { wanted, lines, queue, inbox };
     Ok((log, Guard { handle, writer: Some(writer) }, fallback))
 }
 

@@ -311,7 +311,10 @@ pub enum ConnectError {
     #[error("{} there is no server address → set server.addr", code::NO_SERVER)]
     NoServer,
     /// The name does not resolve.
-    #[error("{} {host} does not resolve: {reason} → check the name and this machine's DNS", code::UNRESOLVED)]
+    #[error(
+        "{} the server's name {host} does not resolve: {reason} → check server.addr, and this machine's name service",
+        code::UNRESOLVED
+    )]
     Resolve {
         /// The name.
         host: String,
@@ -319,7 +322,7 @@ pub enum ConnectError {
         reason: String,
     },
     /// One server of several took longer than its share of the time.
-    #[error("{} {target}: no connection in {} → check the path to it", code::TOO_SLOW, seconds(.after))]
+    #[error("{} server {target}: no connection within its share of the time, {} → the next server is tried; check the path to this one, or raise remux.dial.max.sec", code::TOO_SLOW, seconds(.after))]
     TooSlow {
         /// Which.
         target: String,
@@ -327,7 +330,7 @@ pub enum ConnectError {
         after: Duration,
     },
     /// A Unix socket.
-    #[error("{} {}: {error} → check that the server is running and server.addr is its path", code::UNREACHABLE, .path.display())]
+    #[error("{} server {}: {error} → check that it is running, and that server.addr is its path", code::UNREACHABLE, .path.display())]
     Unix {
         /// Its path.
         path: PathBuf,
@@ -335,7 +338,7 @@ pub enum ConnectError {
         error: AttemptError,
     },
     /// No address worked.
-    #[error("{} {target}: {} → {}", code::UNREACHABLE, tried(.attempts), advice(.target, .attempts))]
+    #[error("{} server {target}: {} → {}", code::UNREACHABLE, tried(.attempts), advice(.target, .attempts))]
     Unreachable {
         /// Whom.
         target: String,
@@ -416,11 +419,18 @@ fn tried(attempts: &[Attempt]) -> String {
 
 fn advice(target: &str, attempts: &[Attempt]) -> String {
     let port = target.rsplit(':').next().unwrap_or_default();
-    if !attempts.is_empty() && attempts.iter().all(|attempt| attempt.error.kind() == ConnectErrorKind::Local)
-    {
-        return "mend it on this machine; the other side was not reached".to_owned();
+    match attempts.iter().map(|attempt| attempt.error.kind()).min() {
+        Some(ConnectErrorKind::Local)
+            if attempts.iter().all(|a| a.error.kind() == ConnectErrorKind::Local) =>
+        {
+            "mend it on this machine; the other side was not reached".to_owned()
+        }
+        Some(ConnectErrorKind::Refused) => format!("check that the server runs there and listens on {port}"),
+        Some(ConnectErrorKind::Unreachable) => {
+            "check the address, and this machine's network and routes".to_owned()
+        }
+        _ => format!("check that the host is up and that the firewalls in between let {port}/tcp through"),
     }
-    format!("check that it is running and the firewall allows {port}/tcp")
 }
 
 fn seconds(span: &Duration) -> String {
@@ -506,9 +516,9 @@ mod tests {
         let error = ConnectError::Unreachable { target: "example.net:443".to_owned(), attempts: lost };
         assert_eq!(
             error.to_string(),
-            "NET-201 example.net:443: 2 addresses tried: 192.0.2.0 no answer in 3 s (filtered or host down), \
-             192.0.2.1 no answer in 3 s (filtered or host down) → check that it is running and the firewall allows \
-             443/tcp"
+            "NET-201 server example.net:443: 2 addresses tried: 192.0.2.0 no answer in 3 s (filtered or host down), \
+             192.0.2.1 no answer in 3 s (filtered or host down) → check that the host is up and that the firewalls in \
+             between let 443/tcp through"
         );
         assert_eq!(error.kind(), ConnectErrorKind::TimedOut);
     }

@@ -77,7 +77,7 @@ impl Broken {
     /// This process ends and takes the flow along.
     pub(crate) fn stopped() -> Self {
         let text = format!(
-            "{} the flow was still open when this process had to end → raise drain.max.sec if flows need longer to finish",
+            "{} the flow was still open when the program that carried it had to end → raise drain.max.sec if flows need longer to finish",
             sla::code::LIMIT_DRAIN
         );
         Self::new("stopped", Code::DRAIN, text)

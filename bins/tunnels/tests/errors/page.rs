@@ -121,12 +121,12 @@ fn steady(line: &str) -> String {
         } else if out.ends_with("TunneLS CA ") {
             out.push_str("<id>");
             rest = rest.get(8..).unwrap_or_default();
-        } else if digits == 5 && out.ends_with([':', '=', ' ']) {
-            out.push_str("<port>");
-            rest = &rest[5..];
         } else if digits > 0 && (out.ends_with("process ") || out.ends_with("pid=")) {
             out.push_str("<pid>");
             rest = &rest[digits..];
+        } else if digits == 5 && out.ends_with([':', '=', ' ']) {
+            out.push_str("<port>");
+            rest = &rest[5..];
         } else if digits > 0 && out.ends_with("expired ") && rest.contains(" days ago") {
             out.push_str("<n>");
             rest = &rest[digits..];

@@ -88,7 +88,7 @@ impl FromStr for Format {
 }
 
 /// How much an event matters.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Level {
     /// Each stream.
     Debug,

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::civil::Civil;
 use super::escape;
-use super::record::{Record, Value};
+use super::record::{Record, Repeated, Value};
 
 /// The line, without its end.
 pub(crate) fn line(record: &Record) -> String {
@@ -27,6 +27,9 @@ pub(crate) fn line(record: &Record) -> String {
             Value::Text(text) => push_string(&mut out, text),
             value => drop(write!(out, "{value}")),
         }
+    }
+    if let Some(Repeated { times, seconds }) = record.repeated {
+        let _ = write!(out, ",\"repeated\":{times},\"repeated_sec\":{seconds}");
     }
     out.push('}');
     out
@@ -65,9 +68,10 @@ mod tests {
                 ("wait_ms", Value::Fraction(1.5)),
                 ("limit_ms", Value::Fraction(f64::NAN)),
             ],
+            repeated: Some(Repeated { times: 212, seconds: 60 }),
         };
         let line = line(&record);
-        let want = r#"{"ts":"2020-09-01T17:15:07.000012Z","level":"warn","area":"conn","event":"dial_failed","msg":"dial failed","server":"a\"\\\\u{1b}\\u{a}:1","attempt":2,"wait_ms":1.5,"limit_ms":null}"#;
+        let want = r#"{"ts":"2020-09-01T17:15:07.000012Z","level":"warn","area":"conn","event":"dial_failed","msg":"dial failed","server":"a\"\\\\u{1b}\\u{a}:1","attempt":2,"wait_ms":1.5,"limit_ms":null,"repeated":212,"repeated_sec":60}"#;
         assert_eq!(line, want);
         let value: serde_json::Value = serde_json::from_str(&line).expect("JSON");
         assert_eq!(value["server"], "a\"\\\\u{1b}\\u{a}:1");

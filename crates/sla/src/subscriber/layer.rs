@@ -1,8 +1,9 @@
 //! Our place in `tracing-subscriber`: events become lines in the queue and alerts in the inbox.
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
+use parking_lot::Mutex;
 use tracing::level_filters::LevelFilter;
 use tracing::subscriber::Interest;
 use tracing::{Event, Metadata, Subscriber};
@@ -12,6 +13,7 @@ use tracing_subscriber::registry::LookupSpan;
 use super::alerts::Inbox;
 use super::config::{Format, Level};
 use super::dingtalk::{Alert, Kind};
+use super::fold::Fold;
 use super::queue::Queue;
 use super::record::{self, Record};
 use super::zone::Zone;
@@ -22,8 +24,7 @@ use crate::fields;
 #[derive(Clone, Debug)]
 pub(super) struct Log {
     pub(super) wanted: Wanted,
-    pub(super) format: Format,
-    pub(super) zone: Zone,
+    pub(super) lines: Arc<Lines>,
     pub(super) queue: Arc<Queue>,
     pub(super) inbox: Option<Arc<Inbox>>,
 }
@@ -37,15 +38,40 @@ impl<S: Subscriber> Layer<S> for Log {
         }
         let record = Record::new(event, SystemTime::now());
         if let Some(inbox) = self.inbox.as_ref().filter(|_| is_alert) {
-            inbox.push(alert(&record, &self.zone));
+            inbox.push(alert(&record, &self.lines.zone));
         }
-        if is_line && let Some(line) = self.line(&record) {
-            self.queue.push(line);
+        if is_line && self.lines.fold.lock().handle_record(Instant::now(), &record) {
+            self.lines.line(&record).into_iter().for_each(|line| self.queue.push(line));
         }
     }
 }
 
-impl Log {
+/// How records become lines, and which of them are folded: known to who logs and to the writer.
+#[derive(Debug)]
+pub(super) struct Lines {
+    format: Format,
+    zone: Zone,
+    fold: Mutex<Fold>,
+}
+
+impl Lines {
+    pub(super) fn new(format: Format, zone: Zone) -> Self {
+        Self { format, zone, fold: Mutex::default() }
+    }
+
+    /// When [`repeated`](Self::repeated) has something to say.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.fold.lock().poll_timeout()
+    }
+
+    /// Lines of messages that were repeated and are due; all of them at the `last` time.
+    pub(super) fn repeated(&self, now: Instant, wall: SystemTime, last: bool) -> Vec<String> {
+        let mut fold = self.fold.lock();
+        let records = std::iter::from_fn(|| if last { fold.poll_rest(now) } else { fold.poll_repeated(now) });
+        let at = record::micros(wall);
+        records.filter_map(|record| self.line(&Record { at, ..record })).collect()
+    }
+
     fn line(&self, record: &Record) -> Option<String> {
         match self.format {
             Format::Json => Some(json::line(record)),

@@ -53,14 +53,18 @@ impl Queue {
         self.work.notify_one();
     }
 
-    /// Waits for work; the work before counts as done.
-    pub(crate) fn take(&self) -> Work {
+    /// Waits for work, at most until `deadline`; the work before counts as done.
+    pub(crate) fn take(&self, deadline: Option<Instant>) -> Work {
         let mut state = self.state.lock();
         state.writing = false;
         if state.lines.is_empty() {
             self.idle.notify_all();
         }
-        self.work.wait_while(&mut state, |state| state.lines.is_empty() && !state.reopen && !state.closed);
+        let nothing = |state: &mut State| state.lines.is_empty() && !state.reopen && !state.closed;
+        match deadline {
+            Some(deadline) => drop(self.work.wait_while_until(&mut state, nothing, deadline)),
+            None => self.work.wait_while(&mut state, nothing),
+        }
         state.writing = true;
         state.bytes = 0;
         Work {
@@ -118,15 +122,15 @@ mod tests {
     fn lines_beyond_the_bound_are_counted_and_not_kept() {
         let queue = Queue::default();
         (0..MAX_LINES + 3).for_each(|n| queue.push(n.to_string()));
-        let work = queue.take();
+        let work = queue.take(None);
         assert_eq!((work.lines.len(), work.dropped), (MAX_LINES, 3));
 
         let quarter = "x".repeat(MAX_BYTES / 4);
         (0..6).for_each(|_| queue.push(quarter.clone()));
-        let work = queue.take();
+        let work = queue.take(None);
         assert_eq!((work.lines.len(), work.dropped), (4, 2));
         queue.push("room again".to_owned());
-        assert_eq!(queue.take().lines, ["room again"]);
+        assert_eq!(queue.take(None).lines, ["room again"]);
     }
 
     #[test]
@@ -134,11 +138,11 @@ mod tests {
         let queue = Queue::default();
         queue.push("one".to_owned());
         assert!(!queue.flush(Duration::ZERO), "not taken yet");
-        let work = queue.take();
+        let work = queue.take(None);
         assert_eq!(work.lines, ["one"]);
         assert!(!queue.flush(Duration::ZERO), "taken, not written yet");
         queue.close();
-        assert!(queue.take().last);
+        assert!(queue.take(None).last);
         queue.finish();
         assert!(queue.flush(Duration::ZERO));
     }
@@ -150,7 +154,7 @@ mod tests {
         queue.close();
         queue.push("two".to_owned());
         assert_eq!(
-            queue.take(),
+            queue.take(None),
             Work { lines: ["one".to_owned()].into(), dropped: 1, reopen: false, last: true }
         );
     }

@@ -20,6 +20,15 @@ pub(crate) struct Record {
     pub(crate) event: &'static str,
     pub(crate) message: String,
     pub(crate) fields: Vec<(&'static str, Value)>,
+    /// Where it stands for identical ones that were not written.
+    pub(crate) repeated: Option<Repeated>,
+}
+
+/// How often a message came without being written, and within what time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Repeated {
+    pub(crate) times: u64,
+    pub(crate) seconds: u64,
 }
 
 impl Record {
@@ -33,12 +42,21 @@ impl Record {
             event: meta.name(),
             message: String::new(),
             fields: Vec::with_capacity(meta.fields().len()),
+            repeated: None,
         };
         event.record(&mut Visitor(&mut record));
         if area(meta).is_none() {
             record.fold_foreign(meta);
         }
         record
+    }
+
+    /// How many records before this one it stands for already.
+    pub(crate) fn held_back(&self) -> u64 {
+        match self.value("held_back") {
+            Some(Value::Number(count)) => u64::try_from(*count).unwrap_or(0),
+            _ => 0,
+        }
     }
 
     /// The value of a field.
@@ -95,7 +113,7 @@ pub(crate) fn level(meta: &Metadata<'_>) -> Level {
     }
 }
 
-fn micros(at: SystemTime) -> i64 {
+pub(crate) fn micros(at: SystemTime) -> i64 {
     match at.duration_since(UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_micros()).unwrap_or(i64::MAX),
         Err(before) => i64::try_from(before.duration().as_micros()).map_or(i64::MIN, |micros| -micros),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use super::civil::Civil;
 use super::escape;
-use super::record::{Record, Value};
+use super::record::{Record, Repeated, Value};
 use super::zone::Zone;
 use crate::fields::{self, Form, Part};
 
@@ -20,6 +20,9 @@ pub(crate) fn line(record: &Record, zone: &Zone) -> Option<String> {
         record.level.tag(),
         record.area
     );
+    if let Some(Repeated { times, seconds }) = record.repeated {
+        let _ = write!(out, "repeated {times} times in {seconds} s: ");
+    }
     push_body(&mut out, record)?;
     Some(out)
 }
@@ -79,7 +82,8 @@ mod tests {
         fields: &[(&'static str, Value)],
     ) -> Record {
         let message = fields::event(event).map_or("", |event| event.message).to_owned();
-        Record { at: 1_598_980_507_999_999, level, area, event, message, fields: fields.to_vec() }
+        let fields = fields.to_vec();
+        Record { at: 1_598_980_507_999_999, level, area, event, message, fields, repeated: None }
     }
 
     fn text(text: &str) -> Value {
@@ -126,6 +130,14 @@ mod tests {
         let values = [("target_address", text("x = 9\n2020.09.01:1")), ("open", Value::Number(1))];
         let line = line(&record("sock_open", Level::Info, "sock", &values), &Zone::UTC).expect("a line");
         assert!(line.ends_with(r"+ x\u{20}=\u{20}9\u{a}2020.09.01:1 = 1"), "{line}");
+    }
+
+    #[test]
+    fn repeated_message_says_so_before_its_words() {
+        let mut record = record("dial_failed", Level::Warn, "conn", &[("attempt", Value::Number(9))]);
+        record.repeated = Some(Repeated { times: 212, seconds: 60 });
+        let line = line(&record, &Zone::UTC).expect("a line");
+        assert!(line.ends_with(" [warn] [conn] repeated 212 times in 60 s: dial failed attempt=9"), "{line}");
     }
 
     #[test]

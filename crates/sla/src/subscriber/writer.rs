@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::layer::Lines;
 use super::queue::{Queue, Work};
 use super::rotate::{LogFile, Written};
 use crate::code;
 
 /// Runs until the queue is closed and empty.
-pub(crate) fn run(queue: &Arc<Queue>, mut writer: Writer) {
+pub(super) fn run(queue: &Arc<Queue>, lines: &Lines, mut writer: Writer) {
     // A panic must not leave others waiting for a writer that is gone.
     struct Finish<'a>(&'a Queue);
     impl Drop for Finish<'_> {
@@ -20,9 +21,10 @@ pub(crate) fn run(queue: &Arc<Queue>, mut writer: Writer) {
     }
     let _finish = Finish(queue);
     loop {
-        let work = queue.take();
-        let last = work.last;
-        if let Some(lost) = writer.handle_work(work, Instant::now(), SystemTime::now()) {
+        let mut work = queue.take(lines.deadline());
+        let (last, now, wall) = (work.last, Instant::now(), SystemTime::now());
+        work.lines.extend(lines.repeated(now, wall, last));
+        if let Some(lost) = writer.handle_work(work, now, wall) {
             // Its own words go the way of all others, so they have the right format.
             crate::event::log_dropped(lost);
         }
@@ -76,7 +78,8 @@ impl Writer {
             return;
         }
         self.complained = Some(now);
-        let lost = self.lost;
+        let (lost, error) = (self.lost, error.to_string());
+        let error = error.split(" (os error").next().unwrap_or_default();
         let _ = writeln!(
             self.complaints,
             "log: {} {error}; {lost} lines lost so far, traffic goes on → make room on the disk, or mend the log's path; \

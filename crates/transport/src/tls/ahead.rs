@@ -25,6 +25,11 @@ impl<S> ReadAhead<S> {
         &self.inner
     }
 
+    /// What came last from the stream, as far as it was read at once.
+    pub(super) fn last_read(&self) -> &[u8] {
+        self.buffer.get(..self.end).unwrap_or_default()
+    }
+
     /// Gives the stream back; bytes read ahead are lost.
     pub(super) fn into_inner(self) -> S {
         self.inner

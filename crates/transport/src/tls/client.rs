@@ -138,8 +138,14 @@ impl ClientTls {
                 Ok(TlsStream::new(stream.into(), standing, explainer))
             }
             Ok(Err((error, mut io))) => {
-                let fault =
-                    classify(&error, &judge.seen(), &loaded.material.trust, &explainer, &state.settings);
+                let fault = classify(
+                    &error,
+                    &judge.seen(),
+                    &loaded.material.trust,
+                    &explainer,
+                    &state.settings,
+                    io.last_read(),
+                );
                 // Our alert is on its way; FIN after it, so that the server reads it in full.
                 let _ = tokio::time::timeout(state.settings.deadline, io.shutdown()).await;
                 Err(fail(fault))

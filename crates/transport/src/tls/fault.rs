@@ -66,7 +66,7 @@ impl HandshakeError {
             Fault::NoCertificate => code::TLS_NO_CERTIFICATE,
             Fault::Deadline { .. } => code::TLS_DEADLINE,
             Fault::Closed { .. } => code::TLS_CLOSED,
-            Fault::NotTls => code::TLS_NOT_TLS,
+            Fault::NotTls { .. } => code::TLS_NOT_TLS,
             Fault::NoCommonProtocol { .. } => code::TLS_NO_PROTOCOL,
             Fault::Incompatible { .. } => code::TLS_INCOMPATIBLE,
             Fault::ServerName { .. } => code::TLS_SERVER_NAME,
@@ -99,7 +99,7 @@ impl HandshakeError {
     pub fn outcome(&self) -> Outcome {
         match &*self.fault {
             Fault::Deadline { .. } => Outcome::Deadline,
-            Fault::NotTls => Outcome::Malformed,
+            Fault::NotTls { .. } => Outcome::Malformed,
             Fault::CrowdedOut => Outcome::MadeRoom,
             Fault::Closed { hello: true, .. } => Outcome::Abandoned,
             Fault::Closed { hello: false, .. } => Outcome::Gone,
@@ -166,11 +166,13 @@ impl fmt::Display for HandshakeError {
                     " speaks none of our protocols ({ours}) → check that eagersocks.net and remux.wire agree on both sides"
                 )
             }
-            Fault::NotTls => {
-                write!(
-                    f,
-                    " does not speak TLS → check that remux.net is tls on both sides and the port is right"
-                )
+            Fault::NotTls { said } => {
+                let fix = if said.starts_with("HTTP/") || said.starts_with("GET ") {
+                    "an HTTP program is at that end: check address and port on both sides"
+                } else {
+                    "check that remux.net is tls on both sides and the port is right"
+                };
+                write!(f, " does not speak TLS: it said \"{said}\" → {fix}")
             }
             Fault::NotYetValid { certificate, now } => write!(
                 f,
@@ -304,7 +306,10 @@ pub enum Fault {
         ours: String,
     },
     /// What came was not TLS.
-    NotTls,
+    NotTls {
+        /// Its first bytes, escaped and cut.
+        said: String,
+    },
     /// The peer's certificate is not valid yet.
     NotYetValid {
         /// Which.
@@ -368,18 +373,29 @@ pub(super) fn classify(
     trust: &Trust,
     explainer: &Explainer,
     settings: &TlsSettings,
+    heard: &[u8],
 ) -> Fault {
     let Some(tls) = tls_error(error) else {
-        return Fault::Closed { hello: seen.hello, reason: clean(&sla::plain(error)) };
+        return Fault::Closed { hello: seen.hello, reason: words(error) };
     };
     match tls {
         Error::AlertReceived(alert) => Fault::Alert { text: explainer.alert_text(*alert) },
         Error::InvalidCertificate(fault) => judge_certificate(fault, seen, trust, settings.clock.now()),
         // The peer's first bytes are no TLS record.
-        Error::InvalidMessage(_) if !seen.hello && seen.certificate.is_none() => Fault::NotTls,
+        Error::InvalidMessage(_) if !seen.hello && seen.certificate.is_none() => {
+            Fault::NotTls { said: first_words(heard) }
+        }
         Error::NoApplicationProtocol => Fault::NoCommonProtocol { ours: protocols(&settings.alpn) },
         Error::NoCertificatesPresented => Fault::NoCertificate,
-        Error::PeerIncompatible(reason) => Fault::Incompatible { reason: format!("{reason:?}") },
+        Error::PeerIncompatible(reason) => {
+            let name = format!("{reason:?}");
+            let is_version = name.contains("Version") || name.contains("Tls1");
+            let reason = if is_version { "it offers no TLS 1.3".to_owned() } else { spoken(&name) };
+            Fault::Incompatible { reason }
+        }
+        Error::PeerMisbehaved(reason) => {
+            Fault::Other { reason: format!("it broke the rules of TLS ({})", spoken(&format!("{reason:?}"))) }
+        }
         error => Fault::Other { reason: clean(&error.to_string()) },
     }
 }
@@ -447,7 +463,7 @@ fn judge_certificate(error: &CertificateError, seen: &Seen, trust: &Trust, now: 
             file: trust.file.clone(),
             certificate,
         },
-        error => Fault::BadCertificate { certificate: Some(certificate), reason: clean(&error.to_string()) },
+        error => Fault::BadCertificate { certificate: Some(certificate), reason: certificate_words(error) },
     }
 }
 
@@ -505,7 +521,7 @@ impl Explainer {
         if let Some(message) = error.and_then(|error| self.explain(error)) {
             return message;
         }
-        let reason = error.map_or_else(|| "end of input".to_owned(), |error| clean(&sla::plain(error)));
+        let reason = error.map_or_else(|| ENDED.to_owned(), words);
         match self.side {
             Role::Client => format!(
                 "{} server {} closed the connection right after the TLS handshake ({reason}) → it may have \
@@ -604,6 +620,64 @@ impl Explainer {
         };
         format!(" refused our certificate \"{title}\" (alert: {name}) → {fix}")
     }
+}
+
+/// Why a connection ended, in words; the library's own of an early end are a link to its manual.
+fn words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => ENDED.to_owned(),
+        _ => clean(&sla::plain(error)),
+    }
+}
+
+/// The first line of what a peer said, as far as it is text.
+fn first_words(heard: &[u8]) -> String {
+    let line = heard.split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
+    // What is no text tells nothing beyond its first bytes.
+    let most = if line.iter().take(BINARY_MAX).all(u8::is_ascii_graphic) { HEARD_MAX } else { BINARY_MAX };
+    let (start, more) = line.split_at(line.len().min(most));
+    let mark = if more.is_empty() { "" } else { "…" };
+    format!("{}{mark}", start.escape_ascii())
+}
+
+/// Bytes of a stranger's first line that a message shows.
+const HEARD_MAX: usize = 40;
+const BINARY_MAX: usize = 3;
+
+/// A peer that ends without an alert or an error.
+const ENDED: &str = "end of input";
+
+/// Why the certificate library would not have a certificate.
+fn certificate_words(error: &CertificateError) -> String {
+    let name = format!("{error:?}");
+    // Checks of our own say it in a sentence.
+    if let Some((_, sentence)) = name.split_once('"') {
+        return clean(sentence.rsplit_once('"').map_or(sentence, |(sentence, _)| sentence));
+    }
+    // The innermost name is the reason, those around it are its path.
+    let inner = name
+        .split(['(', '{', ' '])
+        .map(|part| part.trim_end_matches([')', '}', ' ']))
+        .rfind(|part| !part.is_empty());
+    match inner.unwrap_or_default() {
+        "CaUsedAsEndEntity" => "it is a CA's own, which signs others and may not be shown".to_owned(),
+        "UnhandledCriticalExtension" => "it has a critical extension that is not known here".to_owned(),
+        "BadEncoding" => "it is not well-formed".to_owned(),
+        other => spoken(other),
+    }
+}
+
+/// A name of the library's as words: `SelectedUnofferedCipherSuite` is "selected unoffered cipher suite".
+fn spoken(name: &str) -> String {
+    let mut words = String::new();
+    for c in name.chars() {
+        match c {
+            'A'..='Z' if !words.is_empty() => words.extend([' ', c.to_ascii_lowercase()]),
+            '0'..='9' if words.ends_with(|last: char| last.is_ascii_lowercase()) => words.extend([' ', c]),
+            c => words.push(c.to_ascii_lowercase()),
+        }
+    }
+    clean(&words)
 }
 
 /// What an alert from the peer means, without knowing the certificates: for an error of any TLS stream. `None` if

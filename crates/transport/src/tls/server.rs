@@ -133,8 +133,14 @@ impl ServerTls {
                 Ok(TlsStream::new(stream.into(), standing, explainer))
             }
             Ok(Err((error, io))) => {
-                let fault =
-                    classify(&error, &judge.seen(), &loaded.material.trust, &explainer, &state.settings);
+                let fault = classify(
+                    &error,
+                    &judge.seen(),
+                    &loaded.material.trust,
+                    &explainer,
+                    &state.settings,
+                    io.last_read(),
+                );
                 if !matches!(fault, Fault::Closed { .. }) {
                     let _ = tokio::time::timeout(LINGER, linger(io.into_inner())).await;
                 }

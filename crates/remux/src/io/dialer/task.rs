@@ -94,12 +94,13 @@ impl<C: Connect> Task<C> {
     fn dial(&mut self, ticket: Ticket) {
         let connect = self.connect.clone();
         let limit = self.core.config.dial_timeout;
+        let name = self.core.name.clone();
         let abort = self.jobs.spawn(async move {
             let result = tokio::time::timeout(limit, connect.connect()).await;
             Done::Connect(result.unwrap_or_else(|_| {
                 Err(ConnectError::new(format!(
-                    "{} the server answered, but no connection was ready within {} s → check that a TunneLS server \
-                     listens there and that the path to it is not overloaded",
+                    "{} no connection to {name} was ready within {} s → check that it is up and that a TunneLS server \
+                     listens there, then the path to it",
                     sla::code::DIAL_LATE,
                     limit.as_secs_f32()
                 )))
