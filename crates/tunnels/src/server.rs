@@ -265,9 +265,12 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, mut terms: Te
     let (target, early) = match (armed, asked) {
         (Ok(()), Ok(asked)) => asked,
         (Err(error), _) => {
-            return event::request_refused(&remote, Some(name), &refused::explain(&error.into()));
+            let why = refused::explain(&error.into());
+            return event::request_refused(&remote, Some(terms.identity()), &why);
         }
-        (_, Err(error)) => return event::request_refused(&remote, Some(name), &refused::explain(&error)),
+        (_, Err(error)) => {
+            return event::request_refused(&remote, Some(terms.identity()), &refused::explain(&error));
+        }
     };
     let alone = Alone::open(Role::Server, &stream);
     let story = Story {
