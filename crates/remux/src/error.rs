@@ -213,6 +213,9 @@ pub enum ConnectionError {
     /// Every stream has ended after [`drain`](crate::session::Session::drain).
     #[error("drained")]
     Drained,
+    /// The peer lost its right to the connection: [`Connected::with_lease`](crate::Connected::with_lease) says why.
+    #[error("the right to it was lost: {0}")]
+    Forbidden(Arc<str>),
     /// The peer announced the end and then closed the transport.
     #[error("ended by the peer{}", CodeAndText(*code, text))]
     GoAway {
@@ -281,6 +284,7 @@ impl ConnectionError {
             Self::Closed | Self::GoAway { .. } | Self::Io { .. } | Self::TurnedAway { .. } => Code::NONE,
             Self::Dead { .. } | Self::Memory { .. } | Self::Stalled { .. } => Code::LIMIT,
             Self::Drained => Code::DRAIN,
+            Self::Forbidden(_) => Code::AUTH,
             Self::Idle => Code::IDLE,
             Self::NoSettings { .. } | Self::Protocol { .. } => Code::PROTOCOL,
             Self::UnknownCritical { .. } => Code::UNKNOWN_CRITICAL,

@@ -81,6 +81,6 @@ pub use config::{
 pub use error::{ConnectionError, DialError, OpenError, OpenReason, StreamError, TurnedAway};
 #[cfg(feature = "io")]
 pub use io::{
-    BufStream, ByteStream, Connect, ConnectError, Connected, ConnectionHandle, Dialer, DialerBuilder,
+    BufStream, ByteStream, Connect, ConnectError, Connected, ConnectionHandle, Dialer, DialerBuilder, Lease,
     Listener, OnEnd, OwnedReadHalf, OwnedWriteHalf, PeerFacts, Probe, Records, Stats, Stream,
 };

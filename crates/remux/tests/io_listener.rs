@@ -65,6 +65,50 @@ async fn streams_of_both_wires_arrive_with_their_request_and_identity() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn connection_whose_peer_loses_its_right_is_cut_at_both_ends_and_its_streams_never_end_cleanly() {
+    for wire in [Wire::Remux2, Wire::Classic] {
+        for at_server in [true, false] {
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let (end, ended) = tokio::sync::oneshot::channel::<Arc<str>>();
+            let lease = async { ended.await.unwrap() };
+            let dress = |pipe, lease| {
+                let connected = Connected::new(ByteStream::new(pipe), wire, PeerFacts::default());
+                match lease {
+                    Some(lease) => connected.with_lease(lease),
+                    None => connected,
+                }
+            };
+            let (mut here, mut there) = (Some(lease), None);
+            if !at_server {
+                std::mem::swap(&mut here, &mut there);
+            }
+            let listener = Listener::new(Config::default());
+            let handle = listener.serve(dress(far, here));
+            let near = Mutex::new(Some(dress(near, there)));
+            let connect = move || {
+                let connected = near.lock().unwrap().take();
+                async move { connected.ok_or_else(|| ConnectError::new("once only")) }
+            };
+            let dialer = Dialer::new(connect, Config::default());
+            let mut ours = dialer.open(request()).await.unwrap();
+            let mut theirs = listener.accept().await.unwrap();
+            theirs.write_all(b"x").await.unwrap();
+            ours.read_exact(&mut [0]).await.unwrap();
+
+            end.send("the identity is not let in any more".into()).unwrap();
+            let ends = [ours.read(&mut [0]).await, theirs.read(&mut [0]).await];
+            for end in ends {
+                assert_eq!(end.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset, "{wire:?}");
+            }
+            let cause = handle.closed().await.to_string();
+            let told =
+                if at_server { "the right to it was lost: the identity" } else { "auth: the right to it" };
+            assert!(cause.contains(told) || !at_server && wire == Wire::Classic, "{wire:?}: {cause}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn closed_listener_yields_what_is_queued_and_then_nothing() {
     let pair = Pair::new(Wire::Remux2, Config::default());
     let _ours = pair.dialer.open(request()).await.unwrap();

@@ -3,11 +3,12 @@
 //! ```text
 //!  address ──▶ mapped IPv4 unwrapped ──▶ judge it, and the IPv4 address embedded in it, if any; both must pass
 //!
-//!  judge:  in server.deny? ──▶ own listener? ──▶ in server.allow? ──▶ own address? ──▶ closed range? ──▶ Permitted
-//!             │ yes               │ yes              │ yes              │ yes            │ yes
-//!             ▼                   ▼                  ▼                  ▼                ▼
-//!           Denied              Denied            Permitted           Denied           Denied
+//!  judge:  in a deny? ──▶ own listener? ──▶ outside of only? ──▶ in an allow? ──▶ own address? ──▶ closed range? ──▶ Permitted
+//!             │ yes          │ yes             │ yes               │ yes            │ yes            │ yes
+//!             ▼              ▼                 ▼                   ▼                ▼                ▼
+//!           Denied         Denied            Denied            Permitted          Denied           Denied
 //! ```
+//! Lists of the server and of the one identity count alike; `only` is an identity's, and opens what it holds.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -24,7 +25,18 @@ use crate::ranges::{CLOSED, embedded};
 /// Without any grant it permits the public Internet: everything outside of the closed ranges and the server itself.
 /// The default is that, without knowledge of the server's own addresses.
 #[derive(Clone, Debug, Default)]
-pub struct Acl(Arc<Policy>);
+pub struct Acl {
+    server: Arc<Policy>,
+    identity: Option<Arc<Own>>,
+}
+
+/// What one identity has beside the server's grants.
+#[derive(Clone, Debug, Default)]
+struct Own {
+    allow: Vec<Grant>,
+    deny: Vec<Grant>,
+    only: Option<Vec<Grant>>,
+}
 
 #[derive(Clone, Debug, Default)]
 struct Policy {
@@ -37,7 +49,8 @@ struct Policy {
 impl Acl {
     /// A policy: `allow` opens closed ranges on top of the public Internet, `deny` closes and wins.
     pub fn new(allow: &[Grant], deny: &[Grant]) -> Self {
-        Self(Arc::new(Policy { allow: allow.to_vec(), deny: deny.to_vec(), ..Policy::default() }))
+        let policy = Policy { allow: allow.to_vec(), deny: deny.to_vec(), ..Policy::default() };
+        Self { server: Arc::new(policy), identity: None }
     }
 
     /// The same policy, told who the server is: the addresses on its interfaces, which neighbours trust more than
@@ -48,10 +61,18 @@ impl Acl {
         addresses: impl IntoIterator<Item = IpAddr>,
         listeners: impl IntoIterator<Item = SocketAddr>,
     ) -> Self {
-        let mut policy = Arc::unwrap_or_clone(self.0);
+        let mut policy = Arc::unwrap_or_clone(self.server);
         policy.addresses = addresses.into_iter().map(|ip| ip.to_canonical()).collect();
         policy.listeners = listeners.into_iter().collect();
-        Self(Arc::new(policy))
+        Self { server: Arc::new(policy), ..self }
+    }
+
+    /// The same policy for one identity: `allow` opens and `deny` closes more for it, and with `only` it reaches what that
+    /// holds and nothing else. The server's `deny` and its own listeners stay closed.
+    #[must_use]
+    pub fn for_identity(&self, allow: &[Grant], deny: &[Grant], only: Option<&[Grant]>) -> Self {
+        let own = Own { allow: allow.to_vec(), deny: deny.to_vec(), only: only.map(<[Grant]>::to_vec) };
+        Self { server: self.server.clone(), identity: Some(Arc::new(own)) }
     }
 
     /// Judges one resolved address.
@@ -61,12 +82,11 @@ impl Acl {
     pub fn check(&self, address: SocketAddr) -> Result<Permitted, Denied> {
         let canonical = canonical(address);
         let denied = |inner, (rule, range)| Denied { address: canonical, embedded: inner, rule, range };
-        self.0.judge(canonical).map_err(|found| denied(None, found))?;
+        self.judge(canonical).map_err(|found| denied(None, found))?;
         if let IpAddr::V6(ip) = canonical.ip()
             && let Some(inner) = embedded(ip)
         {
-            self.0
-                .judge(SocketAddr::new(inner.into(), canonical.port()))
+            self.judge(SocketAddr::new(inner.into(), canonical.port()))
                 .map_err(|found| denied(Some(inner), found))?;
         }
         Ok(Permitted(canonical))
@@ -88,18 +108,28 @@ impl Acl {
     }
 }
 
-impl Policy {
+impl Acl {
     fn judge(&self, address: SocketAddr) -> Result<(), (Rule, Grant)> {
-        if let Some(grant) = self.deny.iter().find(|grant| grant.contains(address)) {
-            return Err((Rule::Deny, *grant));
+        const NONE: &[Grant] = &[];
+        let (server, own) = (&self.server, self.identity.as_deref());
+        let (own_allow, own_deny) = own.map_or((NONE, NONE), |own| (&own.allow, &own.deny));
+        let among = |grants: &[Grant]| grants.iter().find(|grant| grant.contains(address)).copied();
+        if let Some(grant) = among(&server.deny) {
+            return Err((Rule::Deny, grant));
         }
-        if self.listeners.iter().any(|listener| self.reaches(address, *listener)) {
+        if let Some(grant) = among(own_deny) {
+            return Err((Rule::IdentityDeny, grant));
+        }
+        if server.listeners.iter().any(|listener| server.reaches(address, *listener)) {
             return Err((Rule::OwnListener, Grant::single(address)));
         }
-        if self.allow.iter().any(|grant| grant.contains(address)) {
+        if let Some(only) = own.and_then(|own| own.only.as_deref()) {
+            return among(only).map(|_| ()).ok_or((Rule::NotInOnly, Grant::single(address)));
+        }
+        if among(&server.allow).or_else(|| among(own_allow)).is_some() {
             return Ok(());
         }
-        if self.addresses.contains(&address.ip()) {
+        if server.addresses.contains(&address.ip()) {
             return Err((Rule::OwnAddress, Grant::network(address.ip().into())));
         }
         match CLOSED.iter().find(|(network, _)| network.contains(&address.ip())) {
@@ -107,7 +137,9 @@ impl Policy {
             None => Ok(()),
         }
     }
+}
 
+impl Policy {
     /// Whether dialling `address` would end at `listener`.
     fn reaches(&self, address: SocketAddr, listener: SocketAddr) -> bool {
         let (ip, at) = (address.ip(), listener.ip().to_canonical());
@@ -172,6 +204,10 @@ pub enum Rule {
     },
     /// A grant of `server.deny`.
     Deny,
+    /// A grant of the identity's own `deny`.
+    IdentityDeny,
+    /// The identity has an `only`, and this is not in it.
+    NotInOnly,
     /// An address on the server's interfaces.
     OwnAddress,
     /// Where the server itself listens.
@@ -179,11 +215,13 @@ pub enum Rule {
 }
 
 impl Rule {
-    /// One word for logs and counters: `closed`, `deny`, `own_address`, `own_listener`.
+    /// One word for logs and counters: `closed`, `deny`, `identity_deny`, `not_in_only`, `own_address`, `own_listener`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed { .. } => "closed",
             Self::Deny => "deny",
+            Self::IdentityDeny => "identity_deny",
+            Self::NotInOnly => "not_in_only",
             Self::OwnAddress => "own_address",
             Self::OwnListener => "own_listener",
         }
@@ -216,6 +254,12 @@ impl fmt::Display for Reason<'_> {
                 )
             }
             Rule::Deny => write!(f, "server.deny holds {range} → take it out there, no grant wins over it"),
+            Rule::IdentityDeny => {
+                write!(f, "deny of this identity holds {range} → take it out there, no grant wins over it")
+            }
+            Rule::NotInOnly => {
+                write!(f, "only of this identity does not hold it → to open it add \"{opened_by}\" to that")
+            }
             Rule::OwnAddress => {
                 let ip = inner.ip();
                 write!(f, "{ip} is this server itself → to open it add server.allow: [\"{opened_by}\"]")
@@ -253,6 +297,59 @@ mod tests {
 
     fn rule(acl: &Acl, address: &str) -> Option<&'static str> {
         acl.check(at(address)).err().map(|denied| denied.rule.as_str())
+    }
+
+    #[test]
+    fn identity_has_more_open_and_more_closed_than_the_server_and_the_servers_deny_wins() {
+        let server = acl(&["10.1.0.0/16"], &["10.1.1.0/24", "192.0.2.0/24"]);
+        let identity = server.for_identity(
+            &grants(&["10.2.0.0/16:443", "10.1.1.1"]),
+            &grants(&["10.1.2.0/24", "8.8.8.8:53"]),
+            None,
+        );
+        for (address, of_server, of_identity) in [
+            ("10.1.0.1:80", None, None),
+            ("10.1.1.1:80", Some("deny"), Some("deny")),
+            ("10.1.2.1:80", None, Some("identity_deny")),
+            ("10.2.0.1:443", Some("closed"), None),
+            ("10.2.0.1:80", Some("closed"), Some("closed")),
+            ("8.8.8.8:53", None, Some("identity_deny")),
+            ("8.8.8.8:443", None, None),
+        ] {
+            assert_eq!(rule(&server, address), of_server, "{address}");
+            assert_eq!(rule(&identity, address), of_identity, "{address}");
+        }
+    }
+
+    #[test]
+    fn identity_with_only_reaches_what_that_holds_and_nothing_else() {
+        let server = acl(&["10.1.0.0/16"], &["10.9.0.0/16"])
+            .with_own(["192.0.2.1".parse().unwrap()], [at("192.0.2.1:443")]);
+        let only = grants(&["10.2.0.5:443", "10.9.0.1", "192.0.2.1", "93.184.216.34"]);
+        let identity = server.for_identity(&[], &[], Some(&only));
+        for (address, denied) in [
+            ("10.2.0.5:443", None),
+            ("[::ffff:10.2.0.5]:443", None),
+            ("10.2.0.5:80", Some("not_in_only")),
+            ("10.1.0.1:80", Some("not_in_only")),
+            ("8.8.8.8:443", Some("not_in_only")),
+            ("10.9.0.1:80", Some("deny")),
+            ("192.0.2.1:443", Some("own_listener")),
+            ("192.0.2.1:80", None),
+            ("93.184.216.34:80", None),
+            ("[64:ff9b::5db8:d822]:80", Some("not_in_only")),
+        ] {
+            assert_eq!(rule(&identity, address), denied, "{address}");
+        }
+        let denied = identity.check(at("8.8.8.8:443")).unwrap_err().to_string();
+        assert!(
+            denied.ends_with(
+                "only of this identity does not hold it → to open it add \"8.8.8.8/32:443\" to that"
+            ),
+            "{denied}"
+        );
+        let nothing = server.for_identity(&[], &[], Some(&[]));
+        assert_eq!(rule(&nothing, "8.8.8.8:443"), Some("not_in_only"));
     }
 
     #[test]

@@ -42,6 +42,7 @@ codes! {
     USER = "CFG-312", "A user that the process can't become";
     LOG_FILE = "CFG-320", "A log file that can't be opened";
     SECRET_FILE = "CFG-321", "A file of users or of a secret that can't be used";
+    IDENTITIES_FILE = "CFG-322", "A file of identities that can't be used";
 
     TLS_WRONG_NAME = "TLS-101", "The server's certificate bears other names";
     TLS_SERVER_ISSUER = "TLS-102", "The server's certificate is not from a CA of ours";
@@ -92,6 +93,7 @@ codes! {
     SECRET_MODE = "SEC-331", "A secret that others on this machine can read";
     SECRET_ARGUMENT = "SEC-332", "A secret among a program's arguments";
     ROOT = "SEC-333", "A program that has root's rights and keeps them";
+    LIST_MODE = "SEC-334", "A list of those who are let in that others could change";
 
     DENIED = "ACL-401", "A destination that the server's rules deny";
 

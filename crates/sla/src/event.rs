@@ -25,9 +25,9 @@ pub use health::Health;
 pub use notes::{
     Access, accept_failed, access, acl_denied, alert_failed, alert_paused, alert_rejected, auth_failed,
     certificate_expired, certificate_expiring, config_warning, conn_alive, conn_cut, conn_draining,
-    conn_suspect, dial_backoff, dial_failed, draining, handshake_failed, limit_reached, listening,
-    log_dropped, log_fallback, memory_free, memory_short, reload_failed, reloaded, request_refused,
-    resources, started, stopped, target_failed, task_panicked,
+    conn_suspect, crl_stale, dial_backoff, dial_failed, draining, handshake_failed, limit_reached, listening,
+    log_dropped, log_fallback, memory_free, memory_short, peer_cut, peer_refused, reload_failed, reloaded,
+    request_refused, resources, started, stopped, target_failed, task_panicked,
 };
 
 /// The side of the tunnel an event belongs to.

@@ -179,6 +179,14 @@ pub static EVENTS: &[Event] = &[
         "a connection has not answered for a while; no new stream goes there",
     ),
     Event::new(
+        "crl_stale",
+        "error",
+        "cert",
+        "revocation list is stale",
+        &["file"],
+        "a revocation list in use is older than its CA promised; what it lists stays refused",
+    ),
+    Event::new(
         "dial_backoff",
         "debug",
         "conn",
@@ -270,6 +278,22 @@ pub static EVENTS: &[Event] = &[
         form: Form::Message,
         ..Event::new("note", "any", "any", "", &[], "a sentence without fields; msg is the sentence")
     },
+    Event::new(
+        "peer_cut",
+        "warn",
+        "cert",
+        "connection cut: its peer lost the right to it",
+        &["role", "remote", "identity?", "cause"],
+        "a live connection was ended because its peer's certificate ended, was revoked or is not let in any more",
+    ),
+    Event::new(
+        "peer_refused",
+        "warn",
+        "cert",
+        "peer refused",
+        &["role", "remote", "identity?", "cause"],
+        "a peer proved an identity that is not let in, or was revoked",
+    ),
     Event::new(
         "reload_failed",
         "error",

@@ -14,12 +14,13 @@ use parking_lot::Mutex;
 use remux::session::PathInfo;
 use remux::{BufStream, ByteStream, Connected, ConnectionError, PeerFacts, Probe, TurnedAway};
 use sla::ConnectionId;
-use sla::event::{Conn, ConnEnd, ConnFacts, Health, Role};
+use sla::event::{self, Conn, ConnEnd, ConnFacts, Health, Role};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
-use transport::{Connector, Explainer, Server, Stream};
+use transport::{Connector, Explainer, HandshakeError, Server, Standing, Stream};
 
 use crate::config;
+use crate::relay::Broken;
 
 /// The wires to offer in TLS, best first: ends with different settings find out in the handshake, not in each other's bytes.
 pub(crate) fn alpn(carrier: config::Carrier) -> &'static [&'static [u8]] {
@@ -48,7 +49,7 @@ pub(crate) fn wire(configured: config::Wire, stream: &Stream) -> remux::Wire {
 
 /// Dresses an accepted transport for the listener.
 pub(crate) fn accepted(stream: Stream, wire: remux::Wire) -> Connected {
-    dress(stream, wire, None)
+    dress(stream, wire, Role::Server, None)
 }
 
 /// Dresses a dialled transport for the pool; `way` learns of a server that refused us after the handshake.
@@ -57,7 +58,7 @@ pub(crate) fn dialled(stream: Stream, wire: remux::Wire, way: (Arc<Connector>, S
     // On our own wire a server speaks first; the classic one need not say anything.
     let speaks_first = wire == remux::Wire::Remux2;
     let awaited = Awaited { connector: connector.clone(), server, speaks_first, health: None };
-    let mut connected = dress(stream, wire, Some(awaited));
+    let mut connected = dress(stream, wire, Role::Client, Some(awaited));
     connected.facts.server = Some(connector.name(server).into());
     connected.with_end(move |cause| {
         if is_bad_server(cause) {
@@ -75,8 +76,10 @@ fn is_bad_server(cause: &ConnectionError) -> bool {
         || matches!(cause, ConnectionError::GoAway { code, .. } if leaves(*code))
 }
 
-fn dress(stream: Stream, wire: remux::Wire, awaited: Option<Awaited>) -> Connected {
+fn dress(stream: Stream, wire: remux::Wire, role: Role, awaited: Option<Awaited>) -> Connected {
     let facts = facts(&stream);
+    let standing = stream.standing();
+    let watched = facts.clone();
     let probe = stream.probe();
     let connected = match stream {
         Stream::Plain(socket) => Connected::new(ByteStream::new(socket), wire, facts),
@@ -85,9 +88,41 @@ fn dress(stream: Stream, wire: remux::Wire, awaited: Option<Awaited>) -> Connect
             Connected::new(BufStream::new(Explained { stream: tls, explainer, awaited }), wire, facts)
         }
     };
-    match probe {
+    let connected = match probe {
         Some(probe) => connected.with_probe(SocketProbe(probe)),
         None => connected,
+    };
+    match standing {
+        Some(standing) => connected.with_lease(async move { lost(standing, role, &watched).await.into() }),
+        None => connected,
+    }
+}
+
+/// Waits until a peer has lost its right to the connection, tells the log, and says what the peer may be told.
+async fn lost(mut standing: Standing, role: Role, facts: &PeerFacts) -> &'static str {
+    let error = standing.lost().await;
+    event::peer_cut(role, &facts.remote, facts.identity.as_deref(), &error.to_string());
+    error.told()
+}
+
+/// The same for a connection that has one request for itself; never ready on a plain transport.
+pub(crate) fn forbidden(stream: &Stream, role: Role) -> impl Future<Output = Broken> + use<> {
+    let (standing, facts) = (stream.standing(), facts(stream));
+    async move {
+        match standing {
+            Some(standing) => Broken::new("denied", Code::AUTH, lost(standing, role, &facts).await),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Tells the log of a handshake that failed at a server.
+pub(crate) fn refused(remote: &str, error: &HandshakeError) {
+    match error.identity() {
+        Some(identity) => {
+            event::peer_refused(Role::Server, remote, Some(&identity.to_string()), &error.to_string());
+        }
+        None => event::handshake_failed(Role::Server, remote, &error.to_string()),
     }
 }
 

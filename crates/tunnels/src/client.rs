@@ -28,7 +28,7 @@ use crate::listen::Door;
 use crate::outbound::{Opened, Outbound};
 use crate::relay::{Armed, Broken, Muxed, Plain, Quiet, Report, relay};
 use crate::shutdown::{Phase, Shutdown};
-use crate::{Error, config, memory, refused, tasks};
+use crate::{Error, carrier, config, memory, refused, tasks};
 
 /// A client that listens but does not serve yet.
 ///
@@ -148,7 +148,15 @@ impl Reloader {
         Some((file, self.0.tls.as_ref()?.certificate().not_after))
     }
 
-    /// Takes users and certificates as they are now; live streams are not touched.
+    /// The file of revocation lists, if one of them is older than it should be.
+    pub(crate) fn stale_list(&self) -> Option<PathBuf> {
+        let file = self.0.config.tls.as_ref()?.crl.clone()?;
+        let now = SystemTime::now();
+        self.0.tls.as_ref()?.revocation_lists().iter().any(|list| list.is_stale(now)).then_some(file)
+    }
+
+    /// Takes users and certificates as they are now. A connection whose server the new CA or revocation lists refuse is cut;
+    /// other live streams are not touched.
     ///
     /// # Errors
     /// What is wrong with the new ones; the old ones stay in use.
@@ -263,13 +271,24 @@ async fn carry<S: Application>(
     let half_closed = if opened.has_half_close() { half_closed } else { half_closed.min(NO_HALF_CLOSE) };
     let quiet = Quiet { open: inner.config.stream.idle, half_closed };
     let near = Plain::new(socket, "application");
-    let stop = shutdown.reached(Phase::Stopped);
+    let stop = async {
+        shutdown.reached(Phase::Stopped).await;
+        Broken::stopped()
+    };
     let mut report = match opened {
         Opened::Stream(stream) => relay(near, Muxed::new(stream), Bytes::new(), quiet, stop).await,
         Opened::Connection(stream, _charge) => {
             let alone = Alone::open(Role::Client, stream.get_ref());
             story.connection = Some(alone.id());
             let vigil = Vigil::over(stream.get_ref());
+            let forbidden = carrier::forbidden(stream.get_ref(), Role::Client);
+            let stop = async {
+                tokio::select! {
+                    biased;
+                    broken = stop => broken,
+                    broken = forbidden => broken,
+                }
+            };
             let far = Plain::new(stream, "server").watched(vigil);
             let report = relay(near, far, Bytes::new(), quiet, stop).await;
             alone.close(report.cause(), report.down, report.up);

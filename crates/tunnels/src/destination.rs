@@ -4,15 +4,15 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use framing::{Host, Target};
-use routing::{Acl, Permitted};
+use routing::Permitted;
 use sla::event;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 use transport::{DialOptions, Socket};
 
+use crate::access::Terms;
 use crate::config;
 use crate::outbound::socket_address;
 use crate::relay::Broken;
@@ -20,7 +20,6 @@ use crate::unreached;
 
 /// Dials destinations within the policy and the limits on dials in progress.
 pub(crate) struct Destinations {
-    acl: ArcSwap<Acl>,
     timeout: Duration,
     per_target: usize,
     /// Dials in progress by target; an entry lives as long as one of its dials.
@@ -28,26 +27,16 @@ pub(crate) struct Destinations {
 }
 
 impl Destinations {
-    pub(crate) fn new(config: &config::Server, acl: Acl) -> Self {
-        Self {
-            acl: ArcSwap::from_pointee(acl),
-            timeout: config.dial_timeout,
-            per_target: config.dials_per_target,
-            dialling: DashMap::new(),
-        }
+    pub(crate) fn new(config: &config::Server) -> Self {
+        Self { timeout: config.dial_timeout, per_target: config.dials_per_target, dialling: DashMap::new() }
     }
 
-    /// Judges dials by `acl` from now on.
-    pub(crate) fn set_acl(&self, acl: Acl) {
-        self.acl.store(Arc::new(acl));
-    }
-
-    /// Dials `target` for `identity`; too many dials at once wait, within the time there is.
+    /// Dials `target` by `terms`; too many dials of their identity (`dials`) at once wait, within the time there is.
     ///
     /// Cancel safety: dropping the future ends the dial; a name look-up under way keeps its place until it is done.
     pub(crate) async fn dial(
         &self,
-        identity: &str,
+        terms: &mut Terms,
         dials: &Arc<Semaphore>,
         target: &Target,
     ) -> Result<Socket, Broken> {
@@ -66,24 +55,13 @@ impl Destinations {
         };
         let found = timeout_at(deadline, resolve(target, place.clone())).await;
         let found = found.map_err(|_| unreached::unanswered(target, self.timeout))??;
-        let permitted = self.judge(identity, target, &found)?;
+        let permitted = judge(terms, target, &found)?;
         let left = deadline.saturating_duration_since(Instant::now());
         // Armed: neither a dead process nor a stream given up meanwhile must look like a clean end to the destination.
         let options = DialOptions { total: left, ..DialOptions::default() };
         let addresses: Vec<SocketAddr> = permitted.into_iter().map(Permitted::address).collect();
         let socket = transport::connect(target, &addresses, &options).await;
         socket.map_err(|error| unreached::unconnected(target, &error))
-    }
-
-    fn judge(&self, identity: &str, target: &Target, found: &[SocketAddr]) -> Result<Vec<Permitted>, Broken> {
-        let (permitted, denied) = self.acl.load().filter(found);
-        if !permitted.is_empty() {
-            return Ok(permitted);
-        }
-        let Some(denied) = denied else { return Err(unreached::nameless(target, "it has none")) };
-        let broken = unreached::denied(&denied);
-        event::acl_denied(Some(identity), &target.to_string(), &broken.text);
-        Err(broken)
     }
 
     /// Waits for a place among the dials to this target.
@@ -100,6 +78,18 @@ impl Destinations {
         turn.permit = queue.acquire_owned().await.ok();
         turn
     }
+}
+
+/// The addresses that may be dialled, by the rules of this moment.
+fn judge(terms: &mut Terms, target: &Target, found: &[SocketAddr]) -> Result<Vec<Permitted>, Broken> {
+    let (permitted, denied) = terms.acl()?.filter(found);
+    if !permitted.is_empty() {
+        return Ok(permitted);
+    }
+    let Some(denied) = denied else { return Err(unreached::nameless(target, "it has none")) };
+    let broken = unreached::denied(&denied);
+    event::acl_denied(Some(terms.identity()), &target.to_string(), &broken.text);
+    Err(broken)
 }
 
 /// A place among the dials to one target, or in the line for it; the table forgets the target with its last one.
@@ -156,6 +146,7 @@ mod tests {
     use framing::remux2::Code;
 
     use super::*;
+    use crate::access::Policy;
 
     #[tokio::test(start_paused = true)]
     async fn dial_beyond_those_of_its_identity_waits_for_one_to_end() {
@@ -163,11 +154,12 @@ mod tests {
         let (dials, asked) = (dials(1), target("127.0.0.1:1"));
         let earlier = dials.clone().acquire_owned().await.unwrap();
         let began = Instant::now();
-        let broken = destinations.dial("laptop", &dials, &asked).await.unwrap_err();
+        let broken = destinations.dial(&mut laptop(), &dials, &asked).await.unwrap_err();
         assert_eq!((broken.code, began.elapsed().as_secs()), (Code::DIAL_TIMEOUT, 10));
         assert!(broken.text.contains("earlier dials of this identity"), "{}", broken.text);
 
-        let waiting = destinations.dial("laptop", &dials, &asked);
+        let mut terms = laptop();
+        let waiting = destinations.dial(&mut terms, &dials, &asked);
         let (outcome, ()) = tokio::join!(waiting, async {
             tokio::time::sleep(Duration::from_secs(9)).await;
             drop(earlier);
@@ -181,13 +173,16 @@ mod tests {
         let busy = target("127.0.0.1:1");
         let earlier = [destinations.turn(&busy).await, destinations.turn(&busy).await];
         let began = Instant::now();
-        let broken = destinations.dial("laptop", &dials(9), &busy).await.unwrap_err();
+        let broken = destinations.dial(&mut laptop(), &dials(9), &busy).await.unwrap_err();
         assert_eq!((broken.code, began.elapsed().as_secs()), (Code::DIAL_TIMEOUT, 10));
         assert!(broken.text.contains("earlier dials to this destination"), "{}", broken.text);
-        let other = destinations.dial("laptop", &dials(9), &target("127.0.0.1:2")).await.unwrap_err();
+        let other = destinations.dial(&mut laptop(), &dials(9), &target("127.0.0.1:2")).await.unwrap_err();
         assert_eq!(other.code, Code::RULE_REFUSED);
         drop(earlier);
-        assert_eq!(destinations.dial("laptop", &dials(9), &busy).await.unwrap_err().code, Code::RULE_REFUSED);
+        assert_eq!(
+            destinations.dial(&mut laptop(), &dials(9), &busy).await.unwrap_err().code,
+            Code::RULE_REFUSED
+        );
         assert!(destinations.dialling.is_empty());
     }
 
@@ -211,9 +206,9 @@ mod tests {
         listener.listen(0).unwrap();
         let address = listener.local_addr().unwrap().as_socket().unwrap();
         let _full = std::net::TcpStream::connect(address).unwrap();
-        let destinations = open_destinations("2");
+        let destinations = within("2");
         let began = Instant::now();
-        let broken = destinations.dial("laptop", &dials(1), &address.into()).await.unwrap_err();
+        let broken = destinations.dial(&mut favourite(), &dials(1), &address.into()).await.unwrap_err();
         assert_eq!((broken.code, broken.end), (Code::DIAL_TIMEOUT, "refused"), "{}", broken.text);
         assert_eq!(began.elapsed().as_secs(), 2);
     }
@@ -223,20 +218,21 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
-        let broken = destinations().dial("laptop", &dials(1), &address.into()).await.unwrap_err();
+        let broken = destinations().dial(&mut laptop(), &dials(1), &address.into()).await.unwrap_err();
         assert_eq!((broken.code, broken.end), (Code::RULE_REFUSED, "denied"));
-        assert!(broken.text.contains("loopback range"), "{}", broken.text);
+        assert!(broken.text.contains("is this server itself"), "{}", broken.text);
         assert_eq!(listener.accept().unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        open_destinations("10").dial("laptop", &dials(1), &address.into()).await.unwrap();
+        within("10").dial(&mut favourite(), &dials(1), &address.into()).await.unwrap();
     }
 
     #[tokio::test]
     async fn refusal_of_the_destination_and_a_wrong_port_have_their_codes() {
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let destinations = open_destinations("10");
-        let broken = destinations.dial("laptop", &dials(1), &closed.into()).await.unwrap_err();
+        let destinations = within("10");
+        let broken = destinations.dial(&mut favourite(), &dials(1), &closed.into()).await.unwrap_err();
         assert_eq!(broken.code, Code::DEST_REFUSED, "{}", broken.text);
-        let broken = destinations.dial("laptop", &dials(1), &target("127.0.0.1:0")).await.unwrap_err();
+        let broken =
+            destinations.dial(&mut favourite(), &dials(1), &target("127.0.0.1:0")).await.unwrap_err();
         assert_eq!(broken.code, Code::SERVER_ERROR);
     }
 
@@ -247,20 +243,28 @@ mod tests {
         assert_eq!((found.len(), found[63]), (64, SocketAddr::from(([192, 0, 2, 63], 80))));
     }
 
-    /// Two dials to a target at a time, and nothing of this machine granted.
+    /// Two dials to a target at a time.
     fn destinations() -> Destinations {
-        make(&[("server.dial.target.max.cnt", "2")])
+        Destinations::new(&settings(&[("server.dial.target.max.cnt", "2")]))
     }
 
-    fn open_destinations(seconds: &str) -> Destinations {
-        make(&[("server.allow", "127.0.0.0/8"), ("server.dial.max.sec", seconds)])
+    /// An identity to whom nothing of this machine is granted.
+    fn laptop() -> Terms {
+        Policy::new(&settings(&[]), &[]).terms("laptop")
     }
 
-    fn make(pairs: &[(&str, &str)]) -> Destinations {
+    /// One to whom all of it is.
+    fn favourite() -> Terms {
+        Policy::new(&settings(&[("server.allow", "127.0.0.0/8")]), &[]).terms("favourite")
+    }
+
+    fn within(seconds: &str) -> Destinations {
+        Destinations::new(&settings(&[("server.dial.max.sec", seconds)]))
+    }
+
+    fn settings(pairs: &[(&str, &str)]) -> config::Server {
         let place = [("server.net", "unix"), ("server.addr", "/run/never.sock"), ("remux.net", "unix")];
-        let config = config::Server::from_pairs(place.into_iter().chain(pairs.iter().copied())).unwrap();
-        let acl = Acl::new(&config.allow, &config.deny);
-        Destinations::new(&config, acl)
+        config::Server::from_pairs(place.into_iter().chain(pairs.iter().copied())).unwrap()
     }
 
     fn dials(count: usize) -> Arc<Semaphore> {

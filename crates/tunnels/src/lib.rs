@@ -33,6 +33,7 @@
 //! Parts of it alone: SOCKS without a tunnel is the crate `eagersocks`, the pool over any byte stream is `remux`, the wire
 //! formats are `framing`.
 
+mod access;
 mod carrier;
 mod cell;
 mod client;

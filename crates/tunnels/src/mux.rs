@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remux::{Dialer, Listener, Stream};
-use sla::event::{self, Role};
+use sla::event;
 use tokio::task::JoinSet;
 use transport::{Acceptor, Address, ClientTls, Connector, DialOptions, ListenOptions, Net, ServerTls};
 
@@ -114,7 +114,7 @@ async fn accept(acceptor: Acceptor, tls: Option<Arc<ServerTls>>, listener: Arc<L
                                 let wire = carrier::wire(Wire::Auto, &stream);
                                 listener.serve(carrier::accepted(stream, wire));
                             }
-                            Err(error) => event::handshake_failed(Role::Server, &remote, &error.to_string()),
+                            Err(error) => carrier::refused(&remote, &error),
                         }
                     });
                 }

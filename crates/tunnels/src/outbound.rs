@@ -152,6 +152,8 @@ fn tls_settings(config: &config::Client, tls: &config::ClientTls) -> TlsSettings
     TlsSettings {
         deadline: config.remux.dial_timeout,
         server_name: tls.server_name.clone(),
+        crl: tls.crl.clone(),
+        cut_expired: tls.cut_expired,
         ..TlsSettings::new(files, carrier::alpn(config.carrier))
     }
 }

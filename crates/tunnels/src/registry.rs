@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
+use parking_lot::Mutex;
 #[cfg(feature = "planted")]
 use remux::planted;
 use sla::code;
@@ -16,10 +17,10 @@ pub(crate) struct Registry {
     identities: DashMap<Arc<str>, Arc<Identity>>,
     connections: AtomicUsize,
     streams: AtomicUsize,
-    limits: Limits,
 }
 
-/// What one identity, and all of them together, may hold.
+/// What one identity, and all of them together, may hold. They may differ from one moment to the next: over a limit that has
+/// become less, nothing is taken away, and nothing more is given.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
     /// Connections of the process.
@@ -41,7 +42,19 @@ pub(crate) struct Identity {
     places: AtomicUsize,
     connections: AtomicUsize,
     streams: AtomicUsize,
-    pub(crate) dials: Arc<Semaphore>,
+    /// Places for dials, and how many there are in all.
+    dials: Mutex<(usize, Arc<Semaphore>)>,
+}
+
+impl Identity {
+    /// The places for dials, `limit` of them. After a change, dials under way keep their old ones.
+    pub(crate) fn dials(&self, limit: usize) -> Arc<Semaphore> {
+        let mut dials = self.dials.lock();
+        if dials.0 != limit {
+            *dials = (limit, Arc::new(Semaphore::new(limit)));
+        }
+        dials.1.clone()
+    }
 }
 
 /// Why nothing more is given.
@@ -80,40 +93,35 @@ impl Full {
 }
 
 impl Registry {
-    pub(crate) fn new(limits: Limits) -> Self {
-        Self {
-            identities: DashMap::new(),
-            connections: AtomicUsize::new(0),
-            streams: AtomicUsize::new(0),
-            limits,
-        }
+    pub(crate) fn new() -> Self {
+        Self { identities: DashMap::new(), connections: AtomicUsize::new(0), streams: AtomicUsize::new(0) }
     }
 
     /// A place for one more connection of `name`; it is given back when the value is dropped.
-    pub(crate) fn connection(self: &Arc<Self>, name: &str) -> Result<Held, Full> {
+    pub(crate) fn connection(self: &Arc<Self>, name: &str, limits: &Limits) -> Result<Held, Full> {
         let held = Held { registry: self.clone(), identity: self.identity(name), what: What::Connection };
         // Counted first and judged after: two at once can't both take the last place.
         let all = self.connections.fetch_add(1, Ordering::AcqRel);
         let own = held.identity.connections.fetch_add(1, Ordering::AcqRel);
-        if own >= self.limits.connections_per_identity {
-            return Err(Full::IdentityConnections(self.limits.connections_per_identity));
+        if own >= limits.connections_per_identity {
+            return Err(Full::IdentityConnections(limits.connections_per_identity));
         }
-        if all >= self.limits.connections {
-            return Err(Full::Connections(self.limits.connections));
+        if all >= limits.connections {
+            return Err(Full::Connections(limits.connections));
         }
         Ok(held)
     }
 
     /// A place for one more stream of `name`; it is given back when the value is dropped.
-    pub(crate) fn stream(self: &Arc<Self>, name: &str) -> Result<Held, Full> {
+    pub(crate) fn stream(self: &Arc<Self>, name: &str, limits: &Limits) -> Result<Held, Full> {
         let held = Held { registry: self.clone(), identity: self.identity(name), what: What::Stream };
         let all = self.streams.fetch_add(1, Ordering::AcqRel);
         let own = held.identity.streams.fetch_add(1, Ordering::AcqRel);
-        if own >= self.limits.streams_per_identity {
-            return Err(Full::IdentityStreams(self.limits.streams_per_identity));
+        if own >= limits.streams_per_identity {
+            return Err(Full::IdentityStreams(limits.streams_per_identity));
         }
-        if all >= self.limits.streams {
-            return Err(Full::Streams(self.limits.streams));
+        if all >= limits.streams {
+            return Err(Full::Streams(limits.streams));
         }
         Ok(held)
     }
@@ -134,7 +142,7 @@ impl Registry {
                 places: AtomicUsize::new(0),
                 connections: AtomicUsize::new(0),
                 streams: AtomicUsize::new(0),
-                dials: Arc::new(Semaphore::new(self.limits.dials_per_identity)),
+                dials: Mutex::new((0, Arc::new(Semaphore::new(0)))),
             })
         };
         taken(&self.identities.entry(name.clone()).or_insert_with(fresh))
@@ -187,49 +195,74 @@ impl Drop for Held {
 mod tests {
     use super::*;
 
+    const LIMITS: Limits = Limits {
+        connections: 3,
+        connections_per_identity: 2,
+        streams_per_identity: 3,
+        streams: 4,
+        dials_per_identity: 1,
+    };
+
     fn registry() -> Arc<Registry> {
-        let limits = Limits {
-            connections: 3,
-            connections_per_identity: 2,
-            streams_per_identity: 3,
-            streams: 4,
-            dials_per_identity: 1,
-        };
-        Arc::new(Registry::new(limits))
+        Arc::new(Registry::new())
+    }
+
+    #[test]
+    fn changed_limits_count_for_what_is_asked_next_and_take_nothing_away() {
+        let registry = registry();
+        let held: Vec<_> = (0..3).map(|_| registry.stream("a", &LIMITS).unwrap()).collect();
+        let less = Limits { streams_per_identity: 1, ..LIMITS };
+        assert_eq!(registry.stream("a", &less).unwrap_err(), Full::IdentityStreams(1));
+        let more = Limits { streams_per_identity: 4, ..LIMITS };
+        assert!(registry.stream("a", &more).is_ok());
+        drop(held);
+        assert!(registry.stream("a", &less).is_ok());
+    }
+
+    #[test]
+    fn changed_limit_of_dials_counts_at_once() {
+        let registry = registry();
+        let held = registry.stream("a", &LIMITS).unwrap();
+        let under_way = held.identity.dials(1).try_acquire_owned().unwrap();
+        assert!(held.identity.dials(1).try_acquire_owned().is_err());
+        let raised = held.identity.dials(2);
+        assert!(raised.try_acquire_many_owned(2).is_ok());
+        drop(under_way);
     }
 
     #[test]
     fn identity_over_its_share_of_connections_is_refused_and_others_are_not() {
         let registry = registry();
-        let _held = [registry.connection("a").unwrap(), registry.connection("a").unwrap()];
-        assert_eq!(registry.connection("a").unwrap_err(), Full::IdentityConnections(2));
-        assert!(registry.connection("b").is_ok());
+        let _held = [registry.connection("a", &LIMITS).unwrap(), registry.connection("a", &LIMITS).unwrap()];
+        assert_eq!(registry.connection("a", &LIMITS).unwrap_err(), Full::IdentityConnections(2));
+        assert!(registry.connection("b", &LIMITS).is_ok());
     }
 
     #[test]
     fn connections_of_all_identities_are_limited_and_given_back() {
         let registry = registry();
-        let held: Vec<_> = ["a", "b", "c"].iter().map(|name| registry.connection(name).unwrap()).collect();
-        assert_eq!(registry.connection("d").unwrap_err(), Full::Connections(3));
+        let held: Vec<_> =
+            ["a", "b", "c"].iter().map(|name| registry.connection(name, &LIMITS).unwrap()).collect();
+        assert_eq!(registry.connection("d", &LIMITS).unwrap_err(), Full::Connections(3));
         drop(held);
-        assert!(registry.connection("d").is_ok());
+        assert!(registry.connection("d", &LIMITS).is_ok());
     }
 
     #[test]
     fn streams_are_limited_by_identity_and_in_all_and_given_back() {
         let registry = registry();
-        let held: Vec<_> = (0..3).map(|_| registry.stream("a").unwrap()).collect();
-        assert_eq!(registry.stream("a").unwrap_err(), Full::IdentityStreams(3));
-        let _last = registry.stream("b").unwrap();
-        assert_eq!(registry.stream("b").unwrap_err(), Full::Streams(4));
+        let held: Vec<_> = (0..3).map(|_| registry.stream("a", &LIMITS).unwrap()).collect();
+        assert_eq!(registry.stream("a", &LIMITS).unwrap_err(), Full::IdentityStreams(3));
+        let _last = registry.stream("b", &LIMITS).unwrap();
+        assert_eq!(registry.stream("b", &LIMITS).unwrap_err(), Full::Streams(4));
         drop(held);
-        assert!(registry.stream("b").is_ok());
+        assert!(registry.stream("b", &LIMITS).is_ok());
     }
 
     #[test]
     fn identity_that_holds_nothing_is_forgotten() {
         let registry = registry();
-        let held = (registry.connection("a").unwrap(), registry.stream("a").unwrap());
+        let held = (registry.connection("a", &LIMITS).unwrap(), registry.stream("a", &LIMITS).unwrap());
         assert_eq!(registry.identities.len(), 1);
         drop(held);
         assert_eq!(registry.identities.len(), 0);
@@ -240,7 +273,8 @@ mod tests {
     fn identity_whose_places_are_given_back_side_by_side_is_forgotten() {
         let registry = registry();
         for _ in 0..2_000 {
-            let held = [registry.connection("a").unwrap(), registry.connection("a").unwrap()];
+            let held =
+                [registry.connection("a", &LIMITS).unwrap(), registry.connection("a", &LIMITS).unwrap()];
             std::thread::scope(|scope| {
                 for place in held {
                     scope.spawn(|| drop(place));

@@ -136,7 +136,7 @@ pub(crate) struct Quiet {
     pub(crate) half_closed: Duration,
 }
 
-/// Copies both ways, `early` first, until both directions have ended, one endpoint breaks, or `stop` is ready.
+/// Copies both ways, `early` first, until both directions have ended, one endpoint breaks, or `stop` is ready: then as that says.
 ///
 /// Cancel safety: dropping the future drops both endpoints, which resets them.
 pub(crate) async fn relay<N: Endpoint, F: Endpoint>(
@@ -144,7 +144,7 @@ pub(crate) async fn relay<N: Endpoint, F: Endpoint>(
     mut far: F,
     early: Bytes,
     quiet: Quiet,
-    stop: impl Future<Output = ()>,
+    stop: impl Future<Output = Broken>,
 ) -> Report {
     let mut stop = pin!(stop);
     let mut up = Direction::starting_with(early);
@@ -154,8 +154,8 @@ pub(crate) async fn relay<N: Endpoint, F: Endpoint>(
     let mut seen = 0;
 
     let outcome = poll_fn(|cx| {
-        if stop.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err((Side::Near, Broken::stopped())));
+        if let Poll::Ready(broken) = stop.as_mut().poll(cx) {
+            return Poll::Ready(Err((Side::Near, broken)));
         }
         let up_done = match up.poll(cx, &mut near, &mut far) {
             Poll::Ready(Err((from, broken))) => return Poll::Ready(Err((from.side(Side::Near), broken))),

@@ -3,7 +3,7 @@
 //! | signal | effect |
 //! |---|---|
 //! | SIGTERM, SIGINT | drain: take nothing new, let running streams end within the limit; a second one ends at once |
-//! | SIGHUP | renew certificates, users and grants; live streams are not touched |
+//! | SIGHUP | renew certificates, users, identities, grants and limits; cut what has lost its right, touch nothing else |
 //! | SIGUSR1 | open the log file anew, as after a rename by logrotate |
 
 use std::path::PathBuf;
@@ -39,9 +39,9 @@ pub fn client(mut config: config::Client) -> Result<(), Error> {
         event::resources(memory::ceiling(client.budget().limit()), descriptors.budget() as u64);
         let reloader = client.reloader();
         let shutdown = Shutdown::new();
-        let papers = reloader.clone();
+        let (papers, lists) = (reloader.clone(), reloader.clone());
         let mut tasks = signals(&shutdown, &log, move || reload(reloader.reload()))?;
-        tasks.spawn(watch_certificate(move || papers.certificate()));
+        tasks.spawn(watch_certificate(move || papers.certificate(), move || lists.stale_list()));
         tasks.spawn(memory::watch(client.budget().clone()));
         tasks.spawn(notify::feed_watchdog());
         notify::ready();
@@ -70,9 +70,9 @@ pub fn server(mut config: config::Server) -> Result<(), Error> {
         event::resources(memory::ceiling(server.budget().limit()), descriptors.budget() as u64);
         let reloader = server.reloader();
         let shutdown = Shutdown::new();
-        let papers = reloader.clone();
+        let (papers, lists) = (reloader.clone(), reloader.clone());
         let mut tasks = signals(&shutdown, &log, move || reload(reloader.reload()))?;
-        tasks.spawn(watch_certificate(move || papers.certificate()));
+        tasks.spawn(watch_certificate(move || papers.certificate(), move || lists.stale_list()));
         tasks.spawn(memory::watch(server.budget().clone()));
         tasks.spawn(notify::feed_watchdog());
         notify::ready();
@@ -111,7 +111,7 @@ pub(crate) type Tasks = tokio::task::JoinSet<()>;
 
 fn reload(outcome: Result<(), Error>) {
     match outcome {
-        Ok(()) => event::reloaded("certificates, users and grants"),
+        Ok(()) => event::reloaded("certificates, users, identities and grants"),
         Err(error) => event::reload_failed("configuration", &error.to_string()),
     }
 }
@@ -149,10 +149,16 @@ pub(crate) fn signals(
     Ok(tasks)
 }
 
-/// Says when our own certificate comes near its end, and again at each nearer threshold.
-async fn watch_certificate(certificate: impl Fn() -> Option<(PathBuf, SystemTime)>) {
+/// Says when our own certificate comes near its end, and again at each nearer threshold, and that revocation lists are stale.
+async fn watch_certificate(
+    certificate: impl Fn() -> Option<(PathBuf, SystemTime)>,
+    stale_list: impl Fn() -> Option<PathBuf>,
+) {
     let mut told = None;
     while let Some((file, end)) = certificate() {
+        if let Some(list) = stale_list() {
+            event::crl_stale(&list.display().to_string());
+        }
         let now = SystemTime::now();
         let file = file.display().to_string();
         match end.duration_since(now) {

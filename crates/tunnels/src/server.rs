@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -15,17 +16,17 @@ use bytes::Bytes;
 use framing::Target;
 use framing::remux2::{Code, Command};
 use remux::{Budget, Listener};
-use routing::Acl;
 use sla::event::{self, Access, Role, Sock};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use transport::{Incoming, ListenOptions, ServerTls, TlsFiles, TlsSettings};
 
+use crate::access::{Policy, Terms};
 use crate::carrier::{Alone, Vigil};
 use crate::destination::Destinations;
 use crate::listen::Door;
 use crate::penalty::Penalties;
-use crate::registry::{self, Held, Registry};
+use crate::registry::{Held, Registry};
 use crate::relay::{Broken, Endpoint, Muxed, Plain, Quiet, Report, relay};
 use crate::shutdown::{Phase, Shutdown};
 use crate::{Error, carrier, config, memory, refused, tasks};
@@ -47,6 +48,7 @@ impl std::fmt::Debug for Server {
 struct Inner {
     config: config::Server,
     tls: Option<ServerTls>,
+    access: Arc<Policy>,
     destinations: Destinations,
     registry: Arc<Registry>,
     penalties: Penalties,
@@ -62,39 +64,23 @@ impl Server {
     /// # Errors
     /// A certificate that can't be used, or an address that can't be listened on. Nothing is left behind.
     pub async fn bind(config: config::Server) -> Result<Self, Error> {
-        let tls = match &config.tls {
-            Some(tls) => Some(ServerTls::load(tls_settings(&config, tls))?),
-            None => None,
-        };
         let options = ListenOptions {
-            limits: tls.is_some().then(|| config.preauth.clone()),
+            limits: config.tls.is_some().then(|| config.preauth.clone()),
             ..ListenOptions::tunnel()
         };
         let door = Door::open(&config.listen, &options).await?;
         let own = door.local_addrs();
-        let registry = Arc::new(Registry::new(registry::Limits {
-            connections: config.remux.conn_max,
-            connections_per_identity: share(config.remux.conn_max, config.identity_share_percent),
-            streams_per_identity: config.streams_per_identity,
-            streams: config.streams_max,
-            dials_per_identity: config.dials_per_identity,
-        }));
+        let access = Arc::new(Policy::new(&config, &own));
+        let tls = match &config.tls {
+            Some(tls) => Some(ServerTls::load(tls_settings(&config, tls, access.clone()))?),
+            None => None,
+        };
         let budget = Arc::new(memory::budget(config.memory));
         let listener = Listener::with_budget(config.remux.clone(), budget.clone());
-        let destinations = Destinations::new(&config, acl(&config, &own));
-        Ok(Self {
-            door,
-            inner: Arc::new(Inner {
-                tls,
-                destinations,
-                registry,
-                penalties: Penalties::default(),
-                own,
-                listener,
-                budget,
-                config,
-            }),
-        })
+        let (destinations, registry) = (Destinations::new(&config), Arc::new(Registry::new()));
+        let penalties = Penalties::default();
+        let inner = Inner { tls, access, destinations, registry, penalties, own, listener, budget, config };
+        Ok(Self { door, inner: Arc::new(inner) })
     }
 
     /// Where clients connect, with the real port where 0 was asked for.
@@ -106,7 +92,7 @@ impl Server {
         &self.inner.budget
     }
 
-    /// A handle that renews certificates and grants while the server serves.
+    /// A handle that renews certificates, identities and grants while the server serves.
     pub fn reloader(&self) -> Reloader {
         Reloader(self.inner.clone())
     }
@@ -179,45 +165,55 @@ impl Reloader {
         Some((file, self.0.tls.as_ref()?.certificate().not_after))
     }
 
-    /// Takes certificates and grants as they are now; live streams are not touched.
+    /// Takes certificates, identities, grants and limits as they are now. What has lost its right is cut, and resets what it
+    /// carried: connections whose identity is not let in any more, was revoked or no longer chains to the CA, and streams to
+    /// destinations that are no longer open. Limits count for what is asked from now on.
     ///
     /// # Errors
-    /// What is wrong with the new ones; the old ones stay in use.
+    /// What is wrong with the new ones; the old ones stay in use, and nothing is cut.
     pub fn reload(&self) -> Result<(), Error> {
         let fresh = self.0.config.reload()?;
         if let Some(tls) = &self.0.tls {
             tls.reload()?;
         }
-        self.0.destinations.set_acl(acl(&fresh, &self.0.own));
-        if let Some(warning) = self.0.config.restart_warning(&fresh) {
-            event::config_warning(&warning);
+        for warning in fresh.warnings.iter().chain(&self.0.config.restart_warning(&fresh)) {
+            event::config_warning(warning);
         }
+        self.0.access.replace(fresh, &self.0.own);
+        self.review();
         Ok(())
+    }
+
+    /// Lets these in from now on instead of those of before, for a program that keeps its own list; as [`Reloader::reload`]
+    /// otherwise. A file named in the settings takes their place again at the next reload.
+    pub fn set_identities(&self, identities: config::Identities) {
+        self.0.access.replace_identities(identities, &self.0.own);
+        self.review();
+    }
+
+    fn review(&self) {
+        if let Some(tls) = &self.0.tls {
+            tls.review();
+        }
+    }
+
+    /// The file of revocation lists, if one of them is older than it should be.
+    pub(crate) fn stale_list(&self) -> Option<PathBuf> {
+        let file = self.0.config.tls.as_ref()?.crl.clone()?;
+        let now = SystemTime::now();
+        self.0.tls.as_ref()?.revocation_lists().iter().any(|list| list.is_stale(now)).then_some(file)
     }
 }
 
-fn tls_settings(config: &config::Server, tls: &config::ServerTls) -> TlsSettings {
+fn tls_settings(config: &config::Server, tls: &config::ServerTls, access: Arc<Policy>) -> TlsSettings {
     let files = TlsFiles { ca: tls.client_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
     TlsSettings {
         deadline: config.handshake_timeout,
+        crl: tls.crl.clone(),
+        admission: Some(access),
+        cut_expired: tls.cut_expired,
         ..TlsSettings::new(files, carrier::alpn(config.carrier))
     }
-}
-
-/// The policy: grants and denials of the configuration, and nothing that is this machine itself.
-fn acl(config: &config::Server, own: &[SocketAddr]) -> Acl {
-    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let interfaces = interfaces.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|a| std::net::IpAddr::from(a.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|a| a.ip().into()))
-    });
-    Acl::new(&config.allow, &config.deny).with_own(interfaces, own.iter().copied())
-}
-
-/// `percent` of `whole`, at least 1.
-fn share(whole: usize, percent: u8) -> usize {
-    (whole.saturating_mul(percent.into()) / 100).max(1)
 }
 
 /// One accepted transport: authenticated first, then a connection of streams or one eager request.
@@ -227,7 +223,7 @@ async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming, shutdown: &Shu
     let stream = match &inner.tls {
         Some(tls) => match incoming.handshake(tls).await {
             Ok(stream) => stream,
-            Err(error) => return event::handshake_failed(Role::Server, &remote, &error.to_string()),
+            Err(error) => return carrier::refused(&remote, &error),
         },
         None => incoming.into_stream(),
     };
@@ -244,7 +240,8 @@ async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming, shutdown: &Shu
         );
         return event::limit_reached(&what, &remote, identity, left);
     }
-    let held = match inner.registry.connection(name) {
+    let terms = inner.access.terms(name);
+    let held = match inner.registry.connection(name, &terms.limits()) {
         Ok(held) => held,
         Err(full) => return event::limit_reached(&full.to_string(), &remote, identity, full.limit() as u64),
     };
@@ -258,49 +255,69 @@ async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming, shutdown: &Shu
                 inner.penalties.add(std::time::Instant::now(), name, from);
             }
         }
-        config::Carrier::Eager => serve_eager(inner, stream, name, shutdown).await,
+        config::Carrier::Eager => serve_eager(inner, stream, terms, shutdown).await,
     }
     drop(held);
 }
 
 /// A transport without mux: one eager request, answered by nothing but bytes.
-async fn serve_eager(inner: &Inner, mut stream: transport::Stream, name: &str, shutdown: &Shutdown) {
+async fn serve_eager(inner: &Inner, mut stream: transport::Stream, mut terms: Terms, shutdown: &Shutdown) {
     let began = Instant::now();
     let remote = stream.socket().remote();
     // An end of this process is a reset for the client.
     let armed = stream.arm_reset();
     let Some(_charge) = memory::take(&inner.budget, memory::EAGER) else {
-        return event::limit_reached(&memory::short(), &remote, Some(name), inner.budget.limit());
+        let who = Some(terms.identity());
+        return event::limit_reached(&memory::short(), &remote, who, inner.budget.limit());
     };
     let asked = eagersocks::accept_eager(&mut stream, inner.config.handshake_timeout).await;
     let (target, early) = match (armed, asked) {
         (Ok(()), Ok(asked)) => asked,
         (Err(error), _) => {
-            return event::request_refused(&remote, Some(name), &refused::explain(&error.into()));
+            let why = refused::explain(&error.into());
+            return event::request_refused(&remote, Some(terms.identity()), &why);
         }
-        (_, Err(error)) => return event::request_refused(&remote, Some(name), &refused::explain(&error)),
+        (_, Err(error)) => {
+            return event::request_refused(&remote, Some(terms.identity()), &refused::explain(&error));
+        }
     };
     let alone = Alone::open(Role::Server, &stream);
     let story = Story {
         began,
         source: remote,
         target: target.to_string(),
-        identity: name,
+        identity: terms.identity().to_owned(),
         connection: Some(alone.id()),
         stream: None,
     };
+    let mut forbidden = pin!(carrier::forbidden(&stream, Role::Server));
     let vigil = Vigil::over(&stream);
     let near = Plain::new(stream, "client").watched(vigil);
-    let (sock, report) = match place(inner, name, &story.source) {
-        Err(full) => (None, Report::of(Broken::new("refused", Code::LIMIT, full.to_string()))),
-        Ok(held) => match inner.destinations.dial(name, &held.identity.dials, &target).await {
-            Err(broken) => (None, Report::of(broken)),
-            Ok(socket) => {
-                let sock = Sock::open(&target, &socket.remote());
-                let stop = shutdown.reached(Phase::Stopped);
-                (Some(sock), relay(near, Plain::new(socket, "destination"), early, inner.quiet(), stop).await)
-            }
-        },
+    let dialled = async {
+        let held = place(inner, &terms, &story.source)?;
+        let dials = held.identity.dials(terms.limits().dials_per_identity);
+        Ok((inner.destinations.dial(&mut terms, &dials, &target).await?, held))
+    };
+    let dialled = tokio::select! {
+        biased;
+        dialled = dialled => dialled,
+        broken = &mut forbidden => Err(broken),
+    };
+    let (sock, report) = match dialled {
+        Err(broken) => (None, Report::of(broken)),
+        Ok((socket, _held)) => {
+            let sock = Sock::open(&target, &socket.remote());
+            let stop = stop(shutdown, &mut terms, &story.target, socket.remote_addr());
+            let stop = async {
+                tokio::select! {
+                    biased;
+                    broken = stop => broken,
+                    broken = forbidden => broken,
+                }
+            };
+            let far = Plain::new(socket, "destination");
+            (Some(sock), relay(near, far, early, inner.quiet(), stop).await)
+        }
     };
     story.tell(sock, &report);
     alone.close(report.cause(), report.up, report.down);
@@ -320,12 +337,13 @@ async fn serve_stream(inner: &Inner, mut stream: remux::Stream, shutdown: &Shutd
         began: Instant::now(),
         source: stream.peer().remote.clone(),
         target: target.to_string(),
-        identity: name,
+        identity: name.to_owned(),
         connection: Some(stream.connection_id()),
         stream: Some(stream.id().0),
     };
+    let mut terms = inner.access.terms(name);
     let dialled = tokio::select! {
-        dialled = dial_for(inner, &mut stream, name, command, &target) => dialled,
+        dialled = dial_for(inner, &mut stream, &mut terms, command, &target) => dialled,
         () = shutdown.reached(Phase::Stopped) => Err(Broken::stopped()),
     };
     let (sock, report) = match dialled {
@@ -341,8 +359,8 @@ async fn serve_stream(inner: &Inner, mut stream: remux::Stream, shutdown: &Shutd
                     bound: socket.local_addr().map(Target::from),
                 });
             }
+            let stop = stop(shutdown, &mut terms, &story.target, socket.remote_addr());
             let far = Plain::new(socket, "destination");
-            let stop = shutdown.reached(Phase::Stopped);
             let report = relay(Muxed::new(stream), far, Bytes::new(), inner.quiet(), stop).await;
             drop(held);
             (Some(sock), report)
@@ -355,28 +373,38 @@ async fn serve_stream(inner: &Inner, mut stream: remux::Stream, shutdown: &Shutd
 async fn dial_for(
     inner: &Inner,
     stream: &mut remux::Stream,
-    name: &str,
+    terms: &mut Terms,
     command: Command,
     target: &Target,
 ) -> Result<(Held, transport::Socket, Duration), Broken> {
     if command != Command::Connect {
         return Err(Broken::new("refused", Code::COMMAND_UNKNOWN, "only connect is served here"));
     }
-    let held = place(inner, name, &stream.peer().remote)
-        .map_err(|full| Broken::new("refused", Code::LIMIT, full.to_string()))?;
+    let held = place(inner, terms, &stream.peer().remote)?;
+    let dials = held.identity.dials(terms.limits().dials_per_identity);
     let began = Instant::now();
     let socket = tokio::select! {
         biased;
-        dialled = inner.destinations.dial(name, &held.identity.dials, target) => dialled?,
+        dialled = inner.destinations.dial(terms, &dials, target) => dialled?,
         error = std::future::poll_fn(|cx| stream.poll_closed(cx)) => return Err(crate::relay::stream_broken(&error)),
     };
     Ok((held, socket, began.elapsed()))
 }
 
-fn place(inner: &Inner, name: &str, source: &str) -> Result<Held, registry::Full> {
-    inner.registry.stream(name).inspect_err(|full| {
-        event::limit_reached(&full.to_string(), source, Some(name), full.limit() as u64);
+fn place(inner: &Inner, terms: &Terms, source: &str) -> Result<Held, Broken> {
+    inner.registry.stream(terms.identity(), &terms.limits()).map_err(|full| {
+        event::limit_reached(&full.to_string(), source, Some(terms.identity()), full.limit() as u64);
+        Broken::new("refused", Code::LIMIT, full.to_string())
     })
+}
+
+/// Why a running flow has to end before its time: this process does, or its destination is no longer open.
+async fn stop(shutdown: &Shutdown, terms: &mut Terms, target: &str, address: Option<SocketAddr>) -> Broken {
+    tokio::select! {
+        biased;
+        () = shutdown.reached(Phase::Stopped) => Broken::stopped(),
+        broken = terms.closed(target, address) => broken,
+    }
 }
 
 impl Inner {
@@ -386,16 +414,16 @@ impl Inner {
 }
 
 /// What the access line will say.
-struct Story<'a> {
+struct Story {
     began: Instant,
     source: String,
     target: String,
-    identity: &'a str,
+    identity: String,
     connection: Option<sla::ConnectionId>,
     stream: Option<u32>,
 }
 
-impl Story<'_> {
+impl Story {
     fn tell(&self, sock: Option<Sock>, report: &Report) {
         match sock {
             Some(sock) => sock.close(report.cause()),
@@ -408,7 +436,7 @@ impl Story<'_> {
             inbound: "eager",
             source: &self.source,
             target: &self.target,
-            identity: Some(self.identity),
+            identity: Some(&self.identity),
             bytes_up: report.up,
             bytes_down: report.down,
             duration: self.began.elapsed(),

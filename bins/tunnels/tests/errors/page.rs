@@ -166,13 +166,10 @@ const FAMILIES: [(&str, &str); 13] = [
 /// Codes whose situations the tests don't bring about, and what is known of them.
 const UNSEEN: &[(&str, &str)] = &[
     ("TLS-106", "No test brings it about yet."),
-    ("TLS-119", "No test brings it about yet."),
     (
         "TLS-137",
         "Seen by programs that embed the transport only: the server waits for a client's first frame by its session's limits.",
     ),
-    ("TLS-138", "No test brings it about yet."),
-    ("TLS-139", "No test brings it about yet."),
     (
         "TLS-145",
         "Seen by embedding programs only: the configuration refuses such a name first (CFG-302, CFG-307).",

@@ -317,6 +317,41 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         client.says("[sock] -")
     }),
     // The program itself.
+    ("a client's identity is not on the list", |lab| {
+        lab.write("identities.yaml", "identities: {clients: {}}\n", 0o644);
+        let server = lab.server("-server.identities.file identities.yaml");
+        let _client = lab.client("");
+        ask(lab, "example.org", 443);
+        server.says("peer refused")
+    }),
+    ("the server's list does not have the client", |lab| {
+        lab.write("identities.yaml", "identities: {clients: {}}\n", 0o644);
+        let _server = lab.server("-server.identities.file identities.yaml");
+        let client = lab.client("");
+        ask(lab, "example.org", 443);
+        client.says("dial failed")
+    }),
+    ("a client that was revoked comes back", |lab| {
+        lab.write("identities.yaml", "revoked: [client]\n", 0o644);
+        let server = lab.server("-server.identities.file identities.yaml");
+        let _client = lab.client("");
+        ask(lab, "example.org", 443);
+        server.says("peer refused")
+    }),
+    ("the server has revoked the client", |lab| {
+        lab.write("identities.yaml", "revoked: [client]\n", 0o644);
+        let _server = lab.server("-server.identities.file identities.yaml");
+        let client = lab.client("");
+        ask(lab, "example.org", 443);
+        client.says("dial failed")
+    }),
+    ("SIGHUP finds a mistake in the file of identities", |lab| {
+        lab.write("identities.yaml", "identities: {client: {}}\n", 0o644);
+        let server = lab.server("-server.identities.file identities.yaml");
+        lab.write("identities.yaml", "identities:\n  client:\n    stream: 5\n", 0o644);
+        server.signal("HUP");
+        server.says("reload failed")
+    }),
     ("SIGHUP finds a mistake in the file", |lab| {
         let server = lab.server("");
         lab.add("server.yaml", "server.deny: [10.0.0.0/33]");

@@ -46,6 +46,26 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         lab.pair().add("server.yaml", "server.deny: [10.2.3.4/16]");
         lab.ends(SERVER, "--config server.yaml")
     }),
+    ("the file of identities is missing", |lab| {
+        lab.pair()
+            .ends(SERVER, "--config server.yaml -server.addr :443 -server.identities.file identities.yaml")
+    }),
+    ("a right in the file of identities is misspelt", |lab| {
+        lab.pair().write("i.yaml", "identities:\n  laptop-7:\n    stream: 5\n", 0o644);
+        lab.ends(SERVER, "--config server.yaml -server.addr :443 -server.identities.file i.yaml")
+    }),
+    ("the file of identities lists a common name", |lab| {
+        lab.pair().write("i.yaml", "identities:\n  CN=laptop-7: {}\n", 0o644);
+        lab.ends(SERVER, "--config server.yaml -server.addr :443 -server.identities.file i.yaml")
+    }),
+    ("others can change who is let in", |lab| {
+        lab.pair().write("i.yaml", "identities: {laptop-7: {}}\n", 0o666);
+        lab.ends(SERVER, "--config server.yaml -server.addr :443 -server.identities.file i.yaml")
+    }),
+    ("a revocation list is damaged", |lab| {
+        lab.pair().write("clients.crl", "-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", 0o644);
+        lab.ends(SERVER, "--config server.yaml -server.addr :443 -tls.client.crl clients.crl")
+    }),
     ("settings contradict each other", |lab| {
         lab.pair().add("client.yaml", "remux.wire: classic\neagersocks.reply: strict");
         lab.ends(CLIENT, "--config client.yaml")

@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::config::Wire;
@@ -43,15 +44,27 @@ pub struct Connected {
     pub facts: PeerFacts,
     /// Told why the connection ended, before anybody else.
     pub on_end: Option<OnEnd>,
+    /// Ready when the peer has lost its right to the connection.
+    pub lease: Option<Lease>,
 }
 
 /// See [`Connected::on_end`]. Must not block.
 pub type OnEnd = Box<dyn FnOnce(&ConnectionError) + Send>;
 
+/// Why the right to a connection was lost, as soon as it is: a few words, which the peer is told.
+pub type Lease = Pin<Box<dyn Future<Output = Arc<str>> + Send>>;
+
 impl Connected {
     /// A connection without probe.
     pub fn new(records: impl Records + 'static, wire: Wire, facts: PeerFacts) -> Self {
-        Self { records: Box::new(records), wire, probe: None, facts, on_end: None }
+        Self { records: Box::new(records), wire, probe: None, facts, on_end: None, lease: None }
+    }
+
+    /// The same, ended as soon as `lease` is ready, with all its streams cut and its text for the peer.
+    #[must_use]
+    pub fn with_lease(mut self, lease: impl Future<Output = Arc<str>> + Send + 'static) -> Self {
+        self.lease = Some(Box::pin(lease));
+        self
     }
 
     /// The same with the socket's figures.

@@ -24,13 +24,14 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BytesMut};
 use sla::ConnectionId;
 use sla::event;
+use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
 use crate::budget::Budget;
 use crate::config::{Role, SessionConfig};
 use crate::error::ConnectionError;
 use crate::io::clock::{Wakefulness, now};
-use crate::io::connect::{Connected, OnEnd, Probe};
+use crate::io::connect::{Connected, Lease, OnEnd, Probe};
 pub(crate) use crate::io::connection::{ConnEvent, Connection, Observer};
 use crate::io::records::Records;
 use crate::io::shared::{Effects, News, Park, Shared};
@@ -48,7 +49,7 @@ pub(crate) fn start(
     budget: Arc<Budget>,
     observer: Arc<dyn Observer>,
 ) -> (Connection, impl Future<Output = ConnectionError> + Send + 'static) {
-    let Connected { records, wire, probe, facts, on_end } = connected;
+    let Connected { records, wire, probe, facts, on_end, lease } = connected;
     let start = now();
     let session = Session::new(role, wire, config, budget, start);
     let role = match role {
@@ -93,7 +94,23 @@ pub(crate) fn start(
         bytes_out: 0,
         effects: Effects::default(),
     };
-    (Connection::new(shared), std::future::poll_fn(move |cx| driver.poll(cx)))
+    let connection = Connection::new(shared);
+    let watch = lease.map(|lease| watch(connection.clone(), lease));
+    let task = async move {
+        let _watch = watch;
+        std::future::poll_fn(move |cx| driver.poll(cx)).await
+    };
+    (connection, task)
+}
+
+/// Waits for the end of the peer's right in a task of its own, so that the driver doesn't look at it in each turn.
+fn watch(connection: Connection, lease: Lease) -> JoinSet<()> {
+    let mut watch = JoinSet::new();
+    watch.spawn(async move {
+        let cause = lease.await;
+        connection.abort(ConnectionError::Forbidden(cause));
+    });
+    watch
 }
 
 struct Driver {

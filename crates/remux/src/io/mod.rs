@@ -22,7 +22,7 @@ mod slabs;
 mod split;
 pub(crate) mod stream;
 
-pub use connect::{Connect, ConnectError, Connected, OnEnd, PeerFacts, Probe};
+pub use connect::{Connect, ConnectError, Connected, Lease, OnEnd, PeerFacts, Probe};
 pub use dialer::{Builder as DialerBuilder, Dialer, Stats};
 pub use listener::{ConnectionHandle, Listener};
 pub use records::{BufStream, ByteStream, Records};

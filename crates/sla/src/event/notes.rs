@@ -208,6 +208,11 @@ pub fn conn_suspect(id: ConnectionId, cause: &str) {
     );
 }
 
+/// A revocation list in use is older than its CA promised; what it lists stays refused. At error.
+pub fn crl_stale(file: &str) {
+    tracing::error!(name: "crl_stale", target: "sla::cert", file, "revocation list is stale");
+}
+
 /// The next dial waits. At debug; `attempt` counts failures in a row.
 pub fn dial_backoff(server: &str, wait: Duration, attempt: u32) {
     tracing::debug!(
@@ -315,6 +320,32 @@ pub fn memory_free(used: u64, limit: u64) {
 /// Memory runs short: `stage` says what is done about it, `used` and `limit` are bytes. At warn.
 pub fn memory_short(stage: &str, used: u64, limit: u64) {
     tracing::warn!(name: "memory_short", target: "sla::load", stage, used, limit, "memory is short");
+}
+
+/// A live connection was cut: its peer's certificate ended, was revoked, or is not let in any more. At warn.
+pub fn peer_cut(role: Role, remote: &str, identity: Option<&str>, cause: &str) {
+    tracing::warn!(
+        name: "peer_cut",
+        target: "sla::cert",
+        role = role.as_str(),
+        remote,
+        identity,
+        cause,
+        "connection cut: its peer lost the right to it"
+    );
+}
+
+/// A peer proved an identity that is not let in, or was revoked. At warn.
+pub fn peer_refused(role: Role, remote: &str, identity: Option<&str>, cause: &str) {
+    tracing::warn!(
+        name: "peer_refused",
+        target: "sla::cert",
+        role = role.as_str(),
+        remote,
+        identity,
+        cause,
+        "peer refused"
+    );
 }
 
 /// A reload failed and what was there stays in force. At error.

@@ -49,6 +49,8 @@ fn connections(word: &dyn Fn(&str) -> String) {
         (word("203.0.113.9:55555"), word("laptop-7"), word("peer went over the limit on pings"));
     event::conn_cut(id, Role::Server, &remote, Some(&name), &cause);
     event::conn_cut(id, Role::Server, &remote, None, &cause);
+    event::peer_refused(Role::Server, &remote, Some(&name), &word("it is on no list"));
+    event::peer_cut(Role::Server, &remote, Some(&name), &word("it was revoked"));
 }
 
 fn streams(word: &dyn Fn(&str) -> String) {
@@ -102,6 +104,7 @@ fn program(word: &dyn Fn(&str) -> String) {
     event::config_warning(&word("server.allow opens 0.0.0.0/0 → name the networks you need"));
     event::certificate_expiring(&word("/etc/tunnels/client.crt"), 13);
     event::certificate_expired(&word("/etc/tunnels/client.crt"));
+    event::crl_stale(&word("/etc/tunnels/clients.crl"));
     event::reload_failed(&word("certificates"), &word("client.yaml:3:1 no such file"));
     event::reloaded(&word("certificates"));
     event::task_panicked(&word("driver"), &word("index out of bounds"));

@@ -22,8 +22,8 @@ pub struct RevocationList {
 }
 
 impl RevocationList {
-    fn from_der(der: &[u8]) -> Result<Self, String> {
-        let (_, list) = x509_parser::parse_x509_crl(der).map_err(|error| error.to_string())?;
+    fn from_der(der: &[u8]) -> Result<Self, &'static str> {
+        let (_, list) = x509_parser::parse_x509_crl(der).map_err(|_| "it is not well-formed")?;
         Ok(Self {
             issuer: label(list.issuer()),
             revoked: list.iter_revoked_certificates().count(),
@@ -54,7 +54,9 @@ impl Revocation {
             match section.map_err(|error| fault(LoadFault::Pem { reason: pem_reason(&error) }))? {
                 (SectionKind::Crl, der) => {
                     let facts = RevocationList::from_der(&der);
-                    all.facts.push(facts.map_err(|reason| fault(LoadFault::RevocationList { reason }))?);
+                    all.facts.push(
+                        facts.map_err(|reason| fault(LoadFault::RevocationList { reason: reason.into() }))?,
+                    );
                     all.lists.push(CertificateRevocationListDer::from(der));
                 }
                 (kind, _) => others.push(section_name(kind)),

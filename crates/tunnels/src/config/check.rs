@@ -14,6 +14,7 @@ use transport::{Certificate, LoadError, LoadFault, TlsFiles, TlsSettings};
 use super::Role;
 use super::error::{CONFIG, Error};
 use super::file::File;
+use super::identity::Identities;
 use super::model::{Carrier, Client, Memory, Server, Wire};
 use super::setting::Setting;
 use super::source::Source;
@@ -34,13 +35,15 @@ impl Client {
         let files =
             TlsFiles { ca: tls.server_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
         let ca = if self.source.is_given("tls.server.ca") { "tls.server.ca" } else { "tls.client.ca" };
-        let named =
-            [(ca, &files.ca), ("tls.client.cert", &files.certificate), ("tls.client.key", &files.key)];
+        let mut named =
+            vec![(ca, &files.ca), ("tls.client.cert", &files.certificate), ("tls.client.key", &files.key)];
+        named.extend(tls.crl.iter().map(|crl| ("tls.server.crl", crl)));
         let mut settings = TlsSettings::new(files.clone(), &[]);
         settings.server_name.clone_from(&tls.server_name);
+        settings.crl.clone_from(&tls.crl);
         match transport::ClientTls::load(settings) {
             Ok(loaded) => Ok(Some(loaded.certificate())),
-            Err(error) => Err(blame(&self.source, named, &error)),
+            Err(error) => Err(blame(&self.source, &named, &error)),
         }
     }
 }
@@ -58,14 +61,16 @@ impl Server {
         let Some(tls) = &self.tls else { return Ok(None) };
         let files =
             TlsFiles { ca: tls.client_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
-        let named = [
+        let mut named = vec![
             ("tls.client.ca", &files.ca),
             ("tls.server.cert", &files.certificate),
             ("tls.server.key", &files.key),
         ];
-        match transport::ServerTls::load(TlsSettings::new(files.clone(), &[])) {
+        named.extend(tls.crl.iter().map(|crl| ("tls.client.crl", crl)));
+        let settings = TlsSettings { crl: tls.crl.clone(), ..TlsSettings::new(files.clone(), &[]) };
+        match transport::ServerTls::load(settings) {
             Ok(loaded) => Ok(Some(loaded.certificate())),
-            Err(error) => Err(blame(&self.source, named, &error)),
+            Err(error) => Err(blame(&self.source, &named, &error)),
         }
     }
 }
@@ -101,10 +106,11 @@ impl Source {
                 let certificate = server.check_files()?;
                 let way = way(server.carrier, server.tls.is_some());
                 let text = format!(
-                    "good: a server on {} by {way}; beside the public Internet open: {}; closed: {}\n",
+                    "good: a server on {} by {way}; beside the public Internet open: {}; closed: {}\n{}",
                     list(&server.listen.addresses),
                     list(&server.allow),
-                    list(&server.deny)
+                    list(&server.deny),
+                    who(&server.identities)
                 );
                 let takes = takes(server.memory, descriptors, needs_of_server(&server));
                 let lowered = descriptors.fit_server(&mut server);
@@ -156,6 +162,16 @@ impl Role {
 /// What the process will take at most.
 fn takes(memory: Memory, descriptors: Descriptors, wanted: usize) -> String {
     format!("{}\n{}\n", crate::memory::describe(memory), descriptors.describe(wanted))
+}
+
+/// `3 identities are let in, others are refused; 2 entries are revoked`, where there is a file that says so.
+fn who(identities: &Identities) -> String {
+    if identities.file.is_none() {
+        return String::new();
+    }
+    let others = if identities.others.is_some() { "are let in, too" } else { "are refused" };
+    let (listed, revoked) = (identities.listed.len(), identities.revoked.len());
+    format!("identities: {listed} listed, others {others}; revoked: {revoked}\n")
 }
 
 fn way(carrier: Carrier, tls: bool) -> String {
@@ -253,21 +269,23 @@ impl Source {
     }
 }
 
-fn blame(source: &Source, named: [(&str, &PathBuf); 3], error: &LoadError) -> Error {
+fn blame(source: &Source, named: &[(&str, &PathBuf)], error: &LoadError) -> Error {
     let message = error.to_string();
     // The code comes first in the line, before the place.
     let complaint = Complaint::from_message(code::split(&message).map_or(message.as_str(), |(_, rest)| rest));
     // One file may stand for two settings: then the kind of fault tells which of them meant it.
-    let about_key = match &error.fault {
+    let kind = match &error.fault {
         LoadFault::Key { .. }
         | LoadFault::KeyEncrypted
         | LoadFault::KeyMismatch { .. }
-        | LoadFault::KeyMode { .. } => true,
-        LoadFault::NoBlock { wanted, .. } => wanted.contains("KEY"),
-        _ => false,
+        | LoadFault::KeyMode { .. } => ".key",
+        LoadFault::NoBlock { wanted, .. } if wanted.contains("KEY") => ".key",
+        LoadFault::NoBlock { wanted, .. } if wanted.contains("CRL") => ".crl",
+        LoadFault::RevocationList { .. } => ".crl",
+        _ => "",
     };
-    let mut meant = named.iter().filter(|(_, path)| **path == error.path);
-    let name = if about_key { meant.next_back() } else { meant.next() }.map_or(named[0].0, |(name, _)| *name);
+    let meant = named.iter().find(|(name, path)| **path == error.path && name.ends_with(kind));
+    let name = meant.or(named.first()).map_or("", |(name, _)| *name);
     match Setting::find(name) {
         Some(setting) => source.clash(setting, None, complaint.why, complaint.fix),
         None => Error::new(CONFIG, "", name, complaint.why, complaint.fix),

@@ -84,6 +84,11 @@ impl File {
         Ok(Self { name: path.to_owned(), text: text.to_owned(), root, open_bits })
     }
 
+    /// The whole of it.
+    pub(super) fn root(&self) -> &Node {
+        &self.root
+    }
+
     /// What relative paths in it are relative to.
     pub(super) fn folder(&self) -> &Path {
         self.name.parent().unwrap_or(Path::new(""))
@@ -140,7 +145,8 @@ impl File {
         Place { path: &self.name, position: yaml::locate(&self.text, steps, part) }
     }
 
-    fn token(&self, steps: &[usize]) -> &str {
+    /// How a plain value there is written.
+    pub(super) fn token(&self, steps: &[usize]) -> &str {
         yaml::token(&self.text, yaml::locate(&self.text, steps, Part::Value))
     }
 }
@@ -155,7 +161,7 @@ pub(crate) fn explain(error: &std::io::Error) -> String {
 }
 
 /// Far above any configuration, far below what hurts.
-const MAX_SIZE: u64 = 1 << 20;
+pub(super) const MAX_SIZE: u64 = 1 << 20;
 
 struct Place<'a> {
     path: &'a Path,
@@ -334,11 +340,11 @@ mod tests {
             ("sever:\n  addr: x\n", "c.yaml:1:1: unknown setting \"sever\" → did you mean server?"),
             (
                 "server:\n  k0: x\n",
-                "c.yaml:2:3: unknown setting \"server.k0\" → known here: net, addr, allow, deny, dial, stream, conn, preauth",
+                "c.yaml:2:3: unknown setting \"server.k0\" → known here: net, addr, allow, deny, identities, dial, stream, conn, preauth",
             ),
             (
                 "server:\n  colour: x\n",
-                "c.yaml:2:3: unknown setting \"server.colour\" → known here: net, addr, allow, deny, dial, stream, conn, preauth",
+                "c.yaml:2:3: unknown setting \"server.colour\" → known here: net, addr, allow, deny, identities, dial, stream, conn, preauth",
             ),
             (
                 "server:\n\taddr: x\n",

@@ -55,7 +55,14 @@ const GROUPS: [(&str, &str, &str); 9] = [
         "Where the server listens, or is found, and what it allows. A grant is a network with optional ports, \
          `10.2.0.0/16:443`, `10.0.0.0/8:80-90`, `[fd00::]/8:443`, `127.0.0.0/8`; without ports it opens all of them. \
          `server.allow` adds to the public Internet, `server.deny` wins over it. A name is judged by each address it \
-         resolves to.",
+         resolves to.\n\n\
+         `server.identities.file` is a YAML file of its own ([example](examples/identities.yaml)): its keys are names of people and \
+         machines, with dots and slashes in them, which are no settings. Below `identities` stands each identity that is let in, as \
+         `tunnels cert show` prints it (SAN URI, else DNS name, else `sha256:` and the key), with nothing behind it or with `allow`, \
+         `deny`, `only` (destinations), `streams`, `connections`, `dials` (numbers); `\"*\"` is everybody else, who is refused without \
+         it. `revoked` lists identities, `sha256:` of a certificate or of its key, and `serial:`; it wins. After SIGHUP, connections of \
+         those who are not let in any more are cut within 5 s, and so are streams to destinations that are not open any more, also \
+         those that `server.allow` or `server.deny` closed. A file with a mistake changes nothing.",
     ),
     (
         "client",
@@ -79,7 +86,8 @@ const GROUPS: [(&str, &str, &str); 9] = [
         "tls",
         "tls",
         "TLS 1.3 with certificates on both sides. Keys may be readable by their owner only. `tunnels init` makes a \
-         CA and both certificates. SIGHUP reads the same files again; a new path needs a restart.",
+         CA and both certificates. SIGHUP reads the same files again, and cuts connections whose peer they refuse; a new path \
+         needs a restart.",
     ),
     ("stream", "stream", "One relayed stream, on either side."),
     ("drain", "drain", "Stopping: the first SIGTERM drains, a second one ends at once."),

@@ -16,6 +16,8 @@ mod environment;
 mod error;
 mod file;
 mod flags;
+mod identities;
+mod identity;
 mod manual;
 mod model;
 mod reader;
@@ -37,6 +39,7 @@ pub(crate) use error::quote;
 pub use error::{CONFIG, Error, USAGE};
 pub(crate) use file::explain;
 pub use flags::{Invocation, invoke, usage, utf8, with_two_dashes};
+pub use identity::{Identities, Revoked, Rights};
 pub use manual::manual;
 pub use model::{
     Alert, Carrier, Client, ClientTls, Log, Memory, Server, ServerTls, Sockets, StreamLimits, Wire,

@@ -15,6 +15,7 @@ use sla::subscriber::{Format, Level, LogPath, Rotation};
 use transport::{Address, Net};
 
 use super::error::Error;
+use super::identity::Identities;
 use super::source::Source;
 
 /// Everything a client is told: where it listens, how it reaches its server, and the limits it keeps.
@@ -71,6 +72,8 @@ pub struct Server {
     pub allow: Vec<Grant>,
     /// Destinations closed, whatever `allow` says (`server.deny`).
     pub deny: Vec<Grant>,
+    /// Who is let in, and what each of them may do (`server.identities.file`).
+    pub identities: Identities,
     /// Resolving and connecting to a destination (`server.dial.max.sec`).
     pub dial_timeout: Duration,
     /// Dials in progress for one identity (`server.dial.identity.max.cnt`); more wait.
@@ -219,6 +222,10 @@ pub struct ClientTls {
     pub cert: PathBuf,
     /// Our private key (`tls.client.key`).
     pub key: PathBuf,
+    /// Revocation lists of the CAs trusted for the server (`tls.server.crl`).
+    pub crl: Option<PathBuf>,
+    /// A connection ends with the server's certificate (`tls.cut.expired`).
+    pub cut_expired: bool,
     /// The name the server's certificate must carry (`tls.server.name`); `None` = the host dialled.
     pub server_name: Option<String>,
 }
@@ -232,6 +239,10 @@ pub struct ServerTls {
     pub cert: PathBuf,
     /// Our private key (`tls.server.key`).
     pub key: PathBuf,
+    /// Revocation lists of the CAs in `client_ca` (`tls.client.crl`).
+    pub crl: Option<PathBuf>,
+    /// A connection ends with the client's certificate (`tls.cut.expired`).
+    pub cut_expired: bool,
 }
 
 /// Bounds of the whole process, for `remux::Budget`.

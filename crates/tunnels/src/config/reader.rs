@@ -140,6 +140,12 @@ impl<'a> Reader<'a> {
         Duration::from_secs(self.whole(name))
     }
 
+    /// The path of a file that need not be named.
+    pub(super) fn maybe_file(&self, name: &str) -> Option<PathBuf> {
+        let path = self.text(name);
+        (!path.is_empty()).then(|| self.resolved(name, Path::new(&path)))
+    }
+
     /// The path of a file that must be named.
     pub(super) fn file(&self, name: &str, what: &str) -> Result<PathBuf, Error> {
         let path = self.text(name);

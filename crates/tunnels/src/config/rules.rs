@@ -19,6 +19,7 @@ use transport::{Address, Net};
 use super::Role;
 use super::address;
 use super::error::{Error, quote};
+use super::identities::identities;
 use super::model::{
     Alert, Carrier, Client, ClientTls, Log, Memory, Server, ServerTls, Sockets, StreamLimits, Wire,
 };
@@ -73,8 +74,15 @@ pub(super) fn server(source: Arc<Source>) -> Result<Server, Error> {
     let read = &Reader::new(&source);
     let listen = sockets(read, "server.net", "server.addr", Address::to_listen)?;
     let carrier = carrier(read, &listen)?;
+    let identities = identities(read)?;
+    if is_plain(read, carrier) && identities.file.is_some() {
+        let why = "without TLS nobody proves who he is, so the file would say nothing";
+        let fix = "set remux.net to tls, or delete this setting";
+        return Err(read.clash("server.identities.file", None, why, fix).coded(code::CONFLICT));
+    }
     Ok(Server {
         tls: if is_plain(read, carrier) { None } else { Some(server_tls(read)?) },
+        identities,
         listen,
         carrier,
         allow: grants(read, "server.allow")?,
@@ -237,6 +245,8 @@ fn client_tls(read: &Reader<'_>, server: &Sockets) -> Result<ClientTls, Error> {
         server_ca: read.file(ca, "the CA that the server's certificate chains to")?,
         cert: read.file("tls.client.cert", "the certificate this client shows")?,
         key: read.file("tls.client.key", "the key of its certificate")?,
+        crl: read.maybe_file("tls.server.crl"),
+        cut_expired: read.switch("tls.cut.expired"),
         server_name,
     })
 }
@@ -246,6 +256,8 @@ fn server_tls(read: &Reader<'_>) -> Result<ServerTls, Error> {
         client_ca: read.file("tls.client.ca", "the CA that clients' certificates chain to")?,
         cert: read.file("tls.server.cert", "the certificate this server shows")?,
         key: read.file("tls.server.key", "the key of its certificate")?,
+        crl: read.maybe_file("tls.client.crl"),
+        cut_expired: read.switch("tls.cut.expired"),
     })
 }
 
@@ -270,15 +282,20 @@ fn check_server_name(read: &Reader<'_>, name: &str) -> Result<(), Error> {
 
 fn grants(read: &Reader<'_>, name: &str) -> Result<Vec<Grant>, Error> {
     let parse = |(item, text): (usize, String)| {
-        text.parse::<Grant>().map_err(|error| {
-            let mut complaint = Complaint::from_message(&error.to_string());
-            if let GrantError::Prefix { max, .. } = &error {
-                complaint.fix = format!("write /{max} or nothing for one address, less for a network");
-            }
-            read.bad_value(name, Some(item), complaint.why, complaint.fix)
-        })
+        grant(&text).map_err(|complaint| read.bad_value(name, Some(item), complaint.why, complaint.fix))
     };
     read.list(name).into_iter().enumerate().map(parse).collect()
+}
+
+/// One grant, of a setting or of an identity.
+pub(super) fn grant(text: &str) -> Result<Grant, Complaint> {
+    text.parse::<Grant>().map_err(|error| {
+        let mut complaint = Complaint::from_message(&error.to_string());
+        if let GrantError::Prefix { max, .. } = &error {
+            complaint.fix = format!("write /{max} or nothing for one address, less for a network");
+        }
+        complaint
+    })
 }
 
 fn remux(read: &Reader<'_>, role: Role) -> Result<remux::Config, Error> {

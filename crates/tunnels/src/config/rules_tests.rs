@@ -49,6 +49,9 @@ fn every_setting_changes_something_where_it_is_used() {
     let users = folder.path().join("users");
     fs::write(&users, "laptop:correct-horse\n").expect("write");
     fs::set_permissions(&users, fs::Permissions::from_mode(0o600)).expect("chmod");
+    let listed = folder.path().join("identities.yaml");
+    fs::write(&listed, "identities: {laptop: {}}\n").expect("write");
+    let listed = listed.to_str().expect("UTF-8");
     for setting in TABLE {
         for role in [Role::Client, Role::Server].into_iter().filter(|role| setting.used_by(*role)) {
             let users = users.to_str().expect("UTF-8");
@@ -57,6 +60,8 @@ fn every_setting_changes_something_where_it_is_used() {
                 "remux.net" | "eagersocks.net" => ("tcp", &[("server.addr", "127.0.0.1:9")]),
                 "client.addr" => ("127.0.0.1:1081", &[]),
                 "client.users.file" => (users, &[]),
+                "server.identities.file" => (listed, &[]),
+                "tls.cut.expired" => ("false", &[]),
                 "sla.dingtalk.token" => ("t", &[]),
                 "sla.dingtalk.secret" => ("s", &[("sla.dingtalk.token", "t")]),
                 "sla.dingtalk.url" => ("https://other.example/robot", &[("sla.dingtalk.token", "t")]),

@@ -117,6 +117,20 @@ pub static TABLE: &[Setting] = &[
     seed("tls.client.cert", File, "", CLIENT, "The client's certificate chain (PEM), for client use")
         .example("client.crt")
         .reloadable(),
+    ours(
+        "tls.client.crl",
+        File,
+        "",
+        SERVER,
+        "Revocation lists (PEM) of the CAs in tls.client.ca, one of each; a client whose CA has none is refused",
+    )
+    .example("clients.crl")
+    .reloadable(),
+    ours("tls.server.crl", File, "", CLIENT, "The same for servers' certificates, of the CAs in tls.server.ca")
+        .example("servers.crl")
+        .reloadable(),
+    ours("tls.cut.expired", Switch, "true", BOTH, "A live connection is cut when the peer's certificate ends")
+        .example("true"),
     // who and where to
     ours(
         "client.users.list",
@@ -149,15 +163,27 @@ pub static TABLE: &[Setting] = &[
     ours("server.deny", List("CIDR[:PORTS]"), "", SERVER, "Destinations closed, whatever server.allow says")
         .example("198.51.100.0/24:25")
         .reloadable(),
+    ours(
+        "server.identities.file",
+        File,
+        "",
+        SERVER,
+        "Who is let in, what each of them may do, and who was revoked; without it everybody with a certificate of ours",
+    )
+    .example("identities.yaml")
+    .reloadable(),
     ours("server.dial.max.sec", seconds(1, HOUR), "10", SERVER, "Resolving and connecting to a destination")
         .example("10"),
     ours("server.dial.identity.max.cnt", count(1, 1 << 20), "256", SERVER, "Dials in progress for one identity; more wait")
-        .example("256"),
+        .example("256")
+        .reloadable(),
     ours("server.dial.target.max.cnt", count(1, 1 << 20), "64", SERVER, "Dials in progress to one destination; more wait")
         .example("64"),
-    ours("server.stream.max.cnt", count(1, 1 << 24), "16384", SERVER, "Streams at once, whole process").example("16384"),
+    ours("server.stream.max.cnt", count(1, 1 << 24), "16384", SERVER, "Streams at once, whole process").example("16384")
+        .reloadable(),
     ours("server.stream.identity.max.cnt", count(1, 1 << 24), "4096", SERVER, "Streams at once of one identity")
-        .example("4096"),
+        .example("4096")
+        .reloadable(),
     ours(
         "server.conn.identity.percent",
         Whole { unit: Unit::Percent, min: 1, max: 100 },
@@ -165,7 +191,8 @@ pub static TABLE: &[Setting] = &[
         SERVER,
         "Share of remux.conn.max.cnt that one identity may hold",
     )
-    .example("75"),
+    .example("75")
+    .reloadable(),
     ours(
         "server.preauth.max.cnt",
         count(1, 1 << 20),

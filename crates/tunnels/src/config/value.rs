@@ -40,7 +40,7 @@ impl Value {
     ) -> Result<Self, (Option<usize>, Complaint)> {
         let here = |complaint| (None, complaint);
         match (kind, node) {
-            (Kind::Whole { unit, min, max }, Node::Whole) => {
+            (Kind::Whole { unit, min, max }, Node::Whole(_)) => {
                 whole(unit, min, max, &token(None)).map_err(here)
             }
             (Kind::Whole { unit, min, .. }, Node::Text(text)) => {
@@ -146,7 +146,7 @@ fn not_text(node: &Node, token: &str) -> Complaint {
         Node::Map(_) => {
             "write one text, not a map; put it in quotes if it holds a colon and a space".to_owned()
         }
-        Node::Float(_) | Node::Switch(_) | Node::Whole => format!("put it in quotes: {}", quote(token)),
+        Node::Float(_) | Node::Switch(_) | Node::Whole(_) => format!("put it in quotes: {}", quote(token)),
     };
     Complaint::new(read_as(node, token), fix)
 }
@@ -160,7 +160,7 @@ fn read_as(node: &Node, token: &str) -> String {
         Node::Null => format!("{token} was read as no value"),
         Node::Switch(on) => format!("{token} was read as {on} (yes or no)"),
         Node::Text(text) => format!("{} was read as text", quote(text)),
-        Node::Whole => format!("{token} was read as a number"),
+        Node::Whole(_) => format!("{token} was read as a number"),
     }
 }
 

@@ -20,7 +20,8 @@ pub(super) enum Node {
     Null,
     Switch(bool),
     Text(String),
-    Whole,
+    /// Its value, where that fits.
+    Whole(Option<u64>),
 }
 
 /// Line and column, both from 1, the column in characters.
@@ -201,20 +202,20 @@ impl<'de> Visitor<'de> for Tree<'_> {
         Ok(Node::Switch(on))
     }
 
-    fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
-        Ok(Node::Whole)
+    fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
+        Ok(Node::Whole(number.try_into().ok()))
     }
 
-    fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
-        Ok(Node::Whole)
+    fn visit_u64<E>(self, number: u64) -> Result<Node, E> {
+        Ok(Node::Whole(Some(number)))
     }
 
     fn visit_i128<E>(self, _: i128) -> Result<Node, E> {
-        Ok(Node::Whole)
+        Ok(Node::Whole(None))
     }
 
     fn visit_u128<E>(self, _: u128) -> Result<Node, E> {
-        Ok(Node::Whole)
+        Ok(Node::Whole(None))
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<Node, E> {
@@ -382,7 +383,7 @@ mod tests {
         let expected = [
             text("no"),
             Node::Float(1000.0),
-            Node::Whole,
+            Node::Whole(Some(16)),
             text("08"),
             text("12:30:00"),
             Node::Switch(true),

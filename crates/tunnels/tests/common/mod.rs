@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tunnels::{Client, Server, Shutdown, config, pki};
+use tunnels::{Client, Server, ServerReloader, Shutdown, config, pki};
 
 /// How client and server are joined, as the settings say it.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,9 @@ pub struct Tunnel {
     pub address: String,
     pub client: Shutdown,
     pub server: Shutdown,
-    _papers: pki::Throwaway,
+    /// Renews the server.
+    pub reloader: ServerReloader,
+    pub papers: pki::Throwaway,
     _folder: tempfile::TempDir,
 }
 
@@ -106,7 +108,7 @@ impl Tunnel {
         let bound =
             Server::bind(config::Server::from_pairs(pairs).expect("settings")).await.expect("a server");
         let address = bound.address();
-        let ending = Shutdown::new();
+        let (ending, reloader) = (Shutdown::new(), bound.reloader());
         tokio::spawn(bound.serve(ending.clone()));
 
         let mut pairs = vec![("server.addr", address.as_str()), ("client.addr", "127.0.0.1:0")];
@@ -122,7 +124,7 @@ impl Tunnel {
         let socks = bound.address();
         let leaving = Shutdown::new();
         tokio::spawn(bound.serve(leaving.clone()));
-        Self { socks, address, client: leaving, server: ending, _papers: papers, _folder: folder }
+        Self { socks, address, client: leaving, server: ending, reloader, papers, _folder: folder }
     }
 
     /// An application's connection, asked for by SOCKS5 with `first` right behind the request, and the reply's code.
