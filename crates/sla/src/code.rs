@@ -146,6 +146,7 @@ codes! {
     RESTART = "RUN-901", "A changed setting that needs a restart";
     LOG_SHARED = "RUN-902", "A log file that this process can't use";
     LOG_LOST = "RUN-903", "Lines that are not in the log";
+    PANICS = "RUN-904", "A process that ends because its tasks keep panicking";
 
     PKI_EXISTS = "PKI-351", "A file that init would have to overwrite";
     PKI_WRITE = "PKI-352", "A file or folder that init can't make";

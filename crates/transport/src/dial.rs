@@ -277,7 +277,10 @@ pub enum AttemptError {
 impl AttemptError {
     fn new(error: &io::Error) -> Self {
         match (error.raw_os_error(), error.kind()) {
-            (Some(libc::EMFILE | libc::ENFILE), _) => AttemptError::Descriptors,
+            (Some(libc::EMFILE | libc::ENFILE), _) => {
+                tell_descriptors();
+                AttemptError::Descriptors
+            }
             (_, io::ErrorKind::AddrNotAvailable) => AttemptError::LocalPorts,
             (_, io::ErrorKind::ConnectionRefused) => AttemptError::Refused,
             (_, io::ErrorKind::ConnectionReset) => AttemptError::Reset,
@@ -291,6 +294,26 @@ impl AttemptError {
         }
     }
 }
+
+/// Says at once, and then at most once a minute, that dials fail for want of descriptors.
+fn tell_descriptors() {
+    static TOLD: parking_lot::Mutex<Option<std::time::Instant>> = parking_lot::Mutex::new(None);
+    let now = std::time::Instant::now();
+    let mut told = TOLD.lock();
+    if told.is_some_and(|told| now.duration_since(told) < TELL_DESCRIPTORS) {
+        return;
+    }
+    *told = Some(now);
+    drop(told);
+    let text = format!(
+        "{} cannot connect: out of file descriptors → raise LimitNOFILE (ulimit -n); what asked is refused, running \
+         streams are unaffected",
+        code::DESCRIPTORS
+    );
+    sla::event::error(sla::event::Area::Main, &text);
+}
+
+const TELL_DESCRIPTORS: Duration = Duration::from_secs(60);
 
 /// Why there is no connection. `Display` is one line: code, whom, cause, what to do.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -23,19 +23,27 @@ pub enum Error {
     /// The log can't be opened.
     #[error("{} {_0}", code::LOG_FILE)]
     Log(#[from] sla::subscriber::InitError),
+    /// Tasks of this program panicked, three within a minute: it ended in good order, to be started anew.
+    #[error(
+        "{} three tasks of this program panicked within a minute, so it ends → let the service manager start it again, and report the task_panicked lines",
+        code::PANICS
+    )]
+    Panicked,
     /// The runtime or a signal handler can't be set up.
     #[error("{} the process can't be set up: {_0}", code::PROCESS)]
     Process(#[from] std::io::Error),
 }
 
 impl Error {
-    /// The exit code of a program that ends for this (sysexits): 64 usage, 69 unavailable, 71 system, 78 configuration.
+    /// The exit code of a program that ends for this (sysexits): 64 usage, 69 unavailable, 70 a fault of
+    /// this program, 71 system, 78 configuration.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Address(_) => config::USAGE,
             Self::Bind(_) => 69,
             Self::Config(error) => error.exit_code(),
             Self::Certificate(_) | Self::Log(_) => config::CONFIG,
+            Self::Panicked => 70,
             Self::Process(_) => 71,
         }
     }

@@ -48,6 +48,7 @@ mod memory;
 mod mux;
 mod notify;
 mod outbound;
+mod panics;
 mod penalty;
 pub mod pki;
 mod refused;

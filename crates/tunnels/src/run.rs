@@ -7,9 +7,10 @@
 //! | SIGUSR1 | open the log file anew, as after a rename by logrotate |
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use sla::event::{self, Role};
+use sla::event::{self, Area, Role};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -17,6 +18,7 @@ use crate::cell;
 use crate::descriptors::Descriptors;
 use crate::log::{self, Log};
 use crate::notify;
+use crate::panics::Panics;
 use crate::shutdown::Shutdown;
 use crate::{Client, Error, Server, config, memory};
 
@@ -26,7 +28,7 @@ use crate::{Client, Error, Server, config, memory};
 /// # Errors
 /// Why it did not start.
 pub fn client(mut config: config::Client) -> Result<(), Error> {
-    let descriptors = Descriptors::raise();
+    let (descriptors, panics) = (Descriptors::raise(), Panics::watch());
     let lowered = descriptors.fit_client(&mut config);
     config.warnings.extend(lowered);
     let runtime = runtime()?;
@@ -45,9 +47,10 @@ pub fn client(mut config: config::Client) -> Result<(), Error> {
         tasks.spawn(memory::watch(client.budget().clone()));
         tasks.spawn(notify::feed_watchdog());
         notify::ready();
+        tasks.spawn(end_after_panics(panics.clone(), shutdown.clone()));
         client.serve(shutdown).await;
         log.finish().await;
-        Ok(())
+        if panics.are_enough() { Err(Error::Panicked) } else { Ok(()) }
     })
 }
 
@@ -57,7 +60,7 @@ pub fn client(mut config: config::Client) -> Result<(), Error> {
 /// # Errors
 /// Why it did not start.
 pub fn server(mut config: config::Server) -> Result<(), Error> {
-    let descriptors = Descriptors::raise();
+    let (descriptors, panics) = (Descriptors::raise(), Panics::watch());
     let lowered = descriptors.fit_server(&mut config);
     config.warnings.extend(lowered);
     let runtime = runtime()?;
@@ -76,9 +79,10 @@ pub fn server(mut config: config::Server) -> Result<(), Error> {
         tasks.spawn(memory::watch(server.budget().clone()));
         tasks.spawn(notify::feed_watchdog());
         notify::ready();
+        tasks.spawn(end_after_panics(panics.clone(), shutdown.clone()));
         server.serve(shutdown).await;
         log.finish().await;
-        Ok(())
+        if panics.are_enough() { Err(Error::Panicked) } else { Ok(()) }
     })
 }
 
@@ -104,6 +108,13 @@ fn start<'a>(role: Role, warnings: impl Iterator<Item = &'a String>) {
     for warning in warnings {
         event::config_warning(warning);
     }
+}
+
+/// A fault that comes again and again is not lived with.
+async fn end_after_panics(panics: Arc<Panics>, shutdown: Shutdown) {
+    panics.enough().await;
+    event::error(Area::Main, &Error::Panicked.to_string());
+    shutdown.force();
 }
 
 /// The tasks beside the serving one; they end with this value.
