@@ -88,12 +88,12 @@ EXPECTED = {
     "goaway-flood": calm("strays"), "oversize": broken("longer than the settings"),
     "out-of-state": broken("can't be opened|never opened|datagram|reserved|critical|malformed|names the connection"),
     "unread-streams": BORNE,
-    "never-read": ends("no byte taken for 30 s", r".*", r"conn_(cut|close) .*evil.*(no progress|transport failed|no sign of life)", 36),
-    "never-read-pings": ends("no byte taken for 30 s", r".*", r"conn_(cut|close) .*evil.*(no progress|transport failed|no sign of life)", 36),
+    "never-read": ends("answers no PING", r".*", r"conn_(cut|close) .*evil.*(no progress|transport failed|no sign of life)", 36),
+    "never-read-pings": ends("takes no byte for 30 s", r".*", r"conn_(cut|close) .*evil.*(no progress|transport failed|no sign of life)", 36),
     "dial-denied": ends("refused, nothing dialled", None, r"acl_denied .*evil"), "dial-refused": BORNE, "dial-nowhere": BORNE,
     "open-and-finish": BORNE,
     "session-flood": classic("refusals"), "session-ends": classic("resets"), "session-tiny": classic("tiny"),
-    "session-unread": BORNE, "session-never-read": ends("no byte taken for 30 s", r".*", r"conn_(cut|close) .*evil.*(no progress|transport failed|no sign of life)", 36),
+    "session-unread": BORNE, "session-never-read": ends("takes no byte for 30 s", r".*", r"conn_(cut|close) .*evil.*(no progress|transport failed|no sign of life)", 36),
     "session-half-request": BORNE, "session-bad-request": classic("resets"),
     "eager-denied": ends("refused, nothing dialled", r"fin|rst", r"acl_denied .*evil"),
     "eager-half-request": ends("request deadline", r"fin|rst", r"request_refused .*evil", 13),
@@ -266,10 +266,10 @@ def meet(field, attack, smoke=False, hurry=()):
     if crowd and not field.crowd:
         return Row(attack, expected.limit, "missing: needs namespaces", "", "", "", ok=None)
     server = field.start_server(*flags, *hurry)
-    client = field.start_client(*flags, *hurry)
+    client = field.start_client(*flags)
     result(field.probe(0.5, 20))
     base, before, began = server.rss_mib(), len(server.log()), time.monotonic()
-    seconds = min(expected.seconds, 5) if smoke else expected.seconds
+    seconds = (2 if expected.seconds <= 4 else 4) if smoke else expected.seconds
     watch = Watch(server)
     run, user = field.attack(name, seconds, crowd=crowd), field.probe(seconds, 200)
     tally, asked = result(run), result(user)
@@ -284,7 +284,7 @@ def meet(field, attack, smoke=False, hurry=()):
     told = [text for text in stories if expected.logged and re.search(expected.logged, text)]
     closed = {how: count for how, count in tally["ends"].items() if how != "still open at the end"}
     faults = []
-    if expected.seen is not None and not closed and "conn_cut" not in expected.logged:
+    if expected.seen is not None and not closed and "conn_" not in expected.logged:
         faults.append("nothing was closed")
     faults += [f"closed by {how}" for how in closed if expected.seen is not None and not re.match(f"({expected.seen})", how)
                and not re.match("fin|rst|alert", how)]
@@ -339,7 +339,7 @@ def compare(field, attack, rounds, seconds):
     return ours, sink, len(next(iter(places.values())))
 
 
-def turned(field, turn, seconds=12):
+def turned(field, turn, seconds=16):
     """A client whose first server has turned on it: it stays small, answers, and is served by the second one in the end."""
     field.start_server()
     evil_port = lab.free_port()
@@ -414,11 +414,10 @@ def table(rows):
 
 # Settings that bring the long limits into a smoke run.
 HURRY = ("-remux.handshake.max.sec", "2", "-remux.stall.max.sec", "2", "-remux.settings.max.sec", "1")
-SMOKE = ("silent", "slow-loris", "stalled-before-finished", "silent@crowd", "garbage", "fragmented-hello", "wrong-ca", "no-settings",
-         "idle-connections", "stream-flood", "rapid-reset", "data-beyond-credit", "tiny-frames", "ping-flood", "oversize", "out-of-state",
-         "unread-streams", "never-read", "dial-denied", "session-flood", "session-tiny", "eager-half-request", "eager-denied")
-SMOKE_TURNS = ("server:rst-storm", "server:tls-garbage", "server:mute", "server:ping-flood", "server:endless-text",
-               "server:data-beyond-credit")
+SMOKE = ("silent", "stalled-before-finished", "silent@crowd", "garbage", "wrong-ca", "no-settings", "stream-flood",
+         "rapid-reset", "tiny-frames", "ping-flood", "oversize", "out-of-state", "unread-streams", "never-read-pings", "dial-denied",
+         "session-flood", "eager-half-request")
+SMOKE_TURNS = ("server:rst-storm", "server:ping-flood", "server:endless-text")
 
 
 def main():
@@ -439,7 +438,7 @@ def main():
             if attack == "matrix":
                 rows.append(matrix(field, 1 if options.smoke else 2))
             elif attack.startswith("server:"):
-                rows.append(turned(field, attack.removeprefix("server:"), 6 if options.smoke else 12))
+                rows.append(turned(field, attack.removeprefix("server:"), 6 if options.smoke else 16))
             else:
                 hurry = HURRY if options.smoke and EXPECTED[attack].seconds > 4 else ()
                 row = meet(field, attack, options.smoke, hurry)

@@ -150,9 +150,9 @@ async fn act(turn: &str, ground: &Ground, peer: &mut Peer<'_>) -> io::Result<()>
             "pad-flood" => peer.say(Kind::Pad, 0, 0, &[0; MAX_PAYLOAD]),
             "stray-flood" => {
                 if stroke == 0 {
-                    peer.say(Kind::Rst, 0, id, &[0, 1]);
+                    peer.say(Kind::Rst, 0, 1, &[0, 1]);
                 }
-                (0..50).for_each(|_| peer.say(Kind::Data, 0, id, &[0; 300]));
+                (0..50).for_each(|_| peer.say(Kind::Data, 0, 1, &[0; 300]));
             }
             "credit-overflow" if is_new => {
                 peer.say(Kind::Credit, 0, id, &Credit { consumed: 0, window: u32::MAX }.to_vec());

@@ -48,7 +48,7 @@ pub struct Connected {
     pub lease: Option<Lease>,
 }
 
-/// See [`Connected::on_end`]. Must not block.
+/// Is told why a connection ended, or that its peer announced the end; must return at once.
 pub type OnEnd = Box<dyn FnOnce(&ConnectionError) + Send>;
 
 /// Why the right to a connection was lost, as soon as it is: a few words, which the peer is told.

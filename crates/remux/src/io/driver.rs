@@ -551,6 +551,12 @@ impl Driver {
         end
     }
 
+    fn tell_verdict(&mut self, verdict: &ConnectionError) {
+        if let Some(told) = self.on_end.take() {
+            told(verdict);
+        }
+    }
+
     fn tell(&self, event: ConnEvent) {
         self.observer.on_event(self.shared.id, event);
     }
@@ -564,6 +570,8 @@ impl Driver {
             Event::PeerDraining { code, text, .. } => {
                 let cause = if text.is_empty() { code.to_string() } else { format!("{code}: {text}") };
                 event::conn_draining(self.shared.id, &cause);
+                // Not when it is over at last: the next dial is now.
+                self.tell_verdict(&ConnectionError::GoAway { code, text: text.as_str().into() });
                 self.tell(ConnEvent::PeerDraining { cause });
             }
             Event::Suspect => {
@@ -588,9 +596,7 @@ impl Driver {
             Err(End::Now(verdict) | End::Orderly(verdict)) => verdict,
             Ok(()) | Err(End::PeerClosed) => cause,
         };
-        if let Some(on_end) = self.on_end.take() {
-            on_end(&verdict);
-        }
+        self.tell_verdict(&verdict);
         self.shared.tell_end(verdict.clone());
         self.tell(ConnEvent::Closed { cause: verdict.clone() });
         verdict
