@@ -256,7 +256,7 @@ def story(event):
     return f"{event['event']} {rest}"
 
 
-Row = collections.namedtuple("Row", "attack limit closed event lines mib ratio ok why", defaults=("", True, ""))
+Row = collections.namedtuple("Row", "attack limit closed event lines mib cpu ratio ok why", defaults=("", "", True, ""))
 
 
 def meet(field, attack, smoke=False, hurry=()):
@@ -268,13 +268,13 @@ def meet(field, attack, smoke=False, hurry=()):
     server = field.start_server(*flags, *hurry)
     client = field.start_client(*flags)
     result(field.probe(0.5, 20))
-    base, before, began = server.rss_mib(), len(server.log()), time.monotonic()
+    base, before, began, cpu = server.rss_mib(), len(server.log()), time.monotonic(), server.cpu_seconds()
     seconds = (2 if expected.seconds <= 4 else 4) if smoke else expected.seconds
     watch = Watch(server)
     run, user = field.attack(name, seconds, crowd=crowd), field.probe(seconds, 200)
     tally, asked = result(run), result(user)
     took = time.monotonic() - began
-    most = watch.stop()
+    most, cpu = watch.stop(), server.cpu_seconds() - cpu
     until("the attacker's connections are gone", lambda: evil_connections(server) == 0, 45)
     after = server.rss_mib()
     log = server.log()[before:]
@@ -312,7 +312,7 @@ def meet(field, attack, smoke=False, hurry=()):
     client.kill()
     server.kill()
     return Row(attack, expected.limit, shown, told[0].split()[0] if told else "-", f"{lines:.0f}",
-               f"{most - base:.1f} / {after - base:.1f}", ok=not faults, why="; ".join(faults))
+               f"{most - base:.1f} / {after - base:.1f}", f"{100 * cpu / took:.0f} %", ok=not faults, why="; ".join(faults))
 
 
 def evil_connections(server):
@@ -405,8 +405,8 @@ def matrix(field, rounds):
 
 
 def table(rows):
-    heads = ("attack", "limit", "closed by (how often)", "event", "lines/s", "memory, MiB: most / after", "p99 beside server / sink", "")
-    cells = [heads] + [(*map(str, row[:7]), {True: "ok", False: f"FAILED: {row.why}", None: ""}[row.ok]) for row in rows]
+    heads = ("attack", "limit", "closed by (how often)", "event", "lines/s", "memory, MiB: most / after", "CPU of a core", "p99 beside server / sink", "")
+    cells = [heads] + [(*map(str, row[:8]), {True: "ok", False: f"FAILED: {row.why}", None: ""}[row.ok]) for row in rows]
     widths = [max(len(row[n]) for row in cells) for n in range(len(heads) - 1)]
     for row in cells:
         print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip())
