@@ -77,7 +77,7 @@ def _():
     return stopped("server", 5)
 
 
-@row("client stopped (SIGSTOP) for 5 s", smoke=True)
+@row("client stopped (SIGSTOP) for 5 s")
 def _():
     return stopped("client", 5)
 
@@ -160,7 +160,7 @@ def _():
     return flap(10)
 
 
-@row("link flaps: 2 s dark, 2 s light, three times", smoke=True)
+@row("link flaps: 2 s dark, 2 s light, three times")
 def _():
     return flap(3)
 
@@ -201,7 +201,7 @@ def _():
         return judge.verdict(), recovery
 
 
-@row("one direction ended (FIN) by the path", smoke=True)
+@row("one direction ended (FIN) by the path")
 def _():
     with Scene() as s:
         server, client = s.pair()
@@ -236,7 +236,7 @@ def _():
         return verdict, None
 
 
-@row("connections cut after 200 kB each, at any byte", bound=None, smoke=True)
+@row("connections cut after 200 kB each, at any byte", bound=None)
 def _():
     with Scene() as s:
         s.pair()
@@ -409,7 +409,7 @@ def _():
         return f"live stream unharmed, {spin:.0%} of a core meanwhile", recovery
 
 
-@row("disk full for the log", bound=None, smoke=True)
+@row("disk full for the log", bound=None)
 def _():
     import cases_logs
     cases_logs.test_full_disk_never_stops_traffic()

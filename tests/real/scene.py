@@ -145,14 +145,15 @@ class Judge:
         return popen
 
     def verdict(self, faulted=True, limit=120):
-        """Waits for the last flow; returns the judge's line. Broken predicates are an AssertionError."""
+        """Waits for the last flow; returns what the judge says, in short. Broken predicates are an AssertionError."""
         self.generator.communicate(timeout=limit)
         argv = [BIN / "judge", "verdict", "--sent", self.sent, "--received", self.received]
         told = lab.run(*argv, *(["--faulted"] if faulted else []), "--wait", "30")
         self.sink.terminate()
         text = told.stdout.decode()
         assert told.returncode == 0, text[-2000:] + told.stderr.decode()
-        return text.strip().splitlines()[-1]
+        counts = dict(part.split("=") for part in text.strip().splitlines()[-1].split() if "=" in part)
+        return f"{counts['flows']} flows judged, {counts['complete']} complete, none broken"
 
 
 class Scene(Lab):
