@@ -81,6 +81,8 @@ pub struct Gate {
     /// Tickets that nobody has been asked to give back, oldest first; connections without a source are one source.
     pending_by: HashMap<Option<Source>, VecDeque<Ticket>>,
     marked: HashMap<Source, Mark>,
+    /// Until when a source that has proven an identity is trusted; at most [`Limits::table`].
+    trusted: HashMap<Source, Instant>,
     /// Order of the last failures, oldest first.
     order: BTreeMap<u64, Source>,
     next_turn: u64,
@@ -111,6 +113,7 @@ impl Gate {
             limits,
             pending: 0,
             pending_by: HashMap::new(),
+            trusted: HashMap::new(),
             marked: HashMap::new(),
             order: BTreeMap::new(),
             next_turn: 0,
@@ -181,7 +184,9 @@ impl Gate {
         let Some(source) = ticket.source else { return };
         let penalty = match outcome {
             Outcome::Gone => return,
-            Outcome::Authenticated => return self.forgive(source),
+            Outcome::Authenticated => return self.trust(now, source),
+            // A path that was gone for a while leaves such handshakes behind, and whoever dialled them comes back.
+            Outcome::Abandoned | Outcome::Deadline if self.is_trusted(now, source) => return,
             Outcome::MadeRoom => Duration::ZERO,
             Outcome::Abandoned | Outcome::BadCertificate => self.limits.penalty_certificate,
             Outcome::Deadline => self.limits.penalty_deadline,
@@ -252,10 +257,28 @@ impl Gate {
         }
     }
 
+    fn trust(&mut self, now: Instant, source: Source) {
+        self.forgive(source);
+        if self.trusted.len() >= self.limits.table {
+            self.trusted.retain(|_, until| *until > now);
+        }
+        if self.trusted.len() < self.limits.table || self.trusted.contains_key(&source) {
+            self.trusted.insert(source, now + TRUST);
+        }
+    }
+
+    fn is_trusted(&self, now: Instant, source: Source) -> bool {
+        self.trusted.get(&source).is_some_and(|until| *until > now)
+    }
+
     fn is_exempt(&self, source: Source) -> bool {
         self.limits.exempt_loopback && source.0.is_loopback()
     }
 }
+
+/// A source that has proven an identity so recently is not punished for handshakes that come to nothing: they hold their
+/// places under its share all the same.
+const TRUST: Duration = Duration::from_secs(600);
 
 /// Lazy token bucket.
 #[derive(Clone, Copy, Debug)]
@@ -464,6 +487,30 @@ mod tests {
         }
         assert_eq!(refused, 65, "half way to the room, half are refused");
         assert!(gate.admit(now, source("198.51.100.8"), 0).is_ok());
+    }
+
+    #[test]
+    fn source_that_has_authenticated_is_not_shut_out_for_handshakes_that_a_dead_path_left_behind() {
+        let (mut gate, start) = gate();
+        fail(&mut gate, start, A, Outcome::Authenticated);
+        let back = start + Duration::from_secs(120);
+        for _ in 0..20 {
+            fail(&mut gate, back, A, Outcome::Deadline);
+            fail(&mut gate, back, A, Outcome::Abandoned);
+        }
+        let ticket = gate.admit(back, source(A), 0).expect("not its doing");
+        gate.handle_done(back, ticket, Outcome::Gone);
+        // What it does itself counts, and in time it is a stranger again.
+        for _ in 0..3 {
+            fail(&mut gate, back, A, Outcome::BadCertificate);
+        }
+        assert!(matches!(gate.admit(back, source(A), 0), Err(Refusal::Penalty { .. })));
+        let (mut gate, start) = self::gate();
+        fail(&mut gate, start, A, Outcome::Authenticated);
+        let later = start + Duration::from_secs(601);
+        fail(&mut gate, later, A, Outcome::Deadline);
+        fail(&mut gate, later, A, Outcome::Deadline);
+        assert!(matches!(gate.admit(later, source(A), 0), Err(Refusal::Penalty { .. })));
     }
 
     #[test]
