@@ -68,11 +68,12 @@ pub(crate) fn dialled(stream: Stream, wire: remux::Wire, way: (Arc<Connector>, S
 }
 
 /// Whether a connection ended in a way that speaks for another server, where there is one: it broke the protocol or a limit,
-/// died, or said that it is about to go.
+/// died, lost its right to be one, or said that it is about to go.
 fn is_bad_server(cause: &ConnectionError) -> bool {
     let leaves = |code: Code| !matches!(code, Code::IDLE | Code::NONE);
     cause.is_silence()
         || cause.is_misconduct()
+        || matches!(cause, ConnectionError::Forbidden(_))
         || matches!(cause, ConnectionError::GoAway { code, .. } if leaves(*code))
 }
 
