@@ -156,3 +156,28 @@ pub fn read(path: &Path) -> io::Result<Vec<Line>> {
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_back_and_a_torn_last_one_is_left_out() {
+        let path = std::env::temp_dir().join(format!("judge-ledger-{}", std::process::id()));
+        let lines = [
+            Line::Run { at: 1, who: "sink".to_owned(), seed: u64::MAX },
+            Line::Begin { at: 2, plan: Plan::plain(7, 8, 9) },
+            Line::Done { at: 3 },
+        ];
+        let ledger = Ledger::open(&path).unwrap();
+        lines.iter().for_each(|line| ledger.write(line));
+        std::io::Write::write_all(
+            &mut OpenOptions::new().append(true).open(&path).unwrap(),
+            b"{\"event\":\"e",
+        )
+        .unwrap();
+        let read = read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!(read, lines);
+    }
+}

@@ -294,3 +294,156 @@ impl Court {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::damage::Wrong;
+    use crate::pattern::{Direction, Place};
+
+    #[test]
+    fn flow_that_ended_as_planned_with_equal_bytes_is_good() {
+        assert_eq!(Case::whole().broken(false), []);
+    }
+
+    #[test]
+    fn clean_end_before_the_last_byte_is_dishonest_with_and_without_faults() {
+        let mut case = Case::whole();
+        case.near.r#in = read(90, Ending::Fin);
+        assert_eq!(case.broken(true), [Predicate::HonestEnd]);
+        assert_eq!(case.broken(false), [Predicate::HonestEnd, Predicate::Complete]);
+    }
+
+    #[test]
+    fn clean_end_of_what_was_aborted_is_dishonest() {
+        let mut case = Case::whole();
+        case.far.out.end = Ending::Abort;
+        case.plan.far.finish = crate::plan::Finish::Abort;
+        assert_eq!(case.broken(true), [Predicate::HonestEnd]);
+        case.near.r#in.end = Ending::Rst;
+        assert_eq!(case.broken(false), []);
+    }
+
+    #[test]
+    fn flow_that_a_fault_cut_is_excused_and_one_cut_without_a_fault_is_not() {
+        let mut case = Case::whole();
+        case.near.r#in = read(40, Ending::Rst);
+        case.near.out.end = Ending::Rst;
+        case.far.r#in = read(30, Ending::Rst);
+        assert_eq!(case.broken(true), []);
+        assert_eq!(case.broken(false), [Predicate::Complete]);
+    }
+
+    #[test]
+    fn wrong_bytes_break_prefix_and_foreign_ones_no_cross_talk_even_with_faults() {
+        let place = Place { flow: 9, direction: Direction::Up, offset: 0 };
+        for (damage, predicate) in [
+            (Damage::Lost { bytes: 3 }, Predicate::Prefix),
+            (Damage::Foreign { place }, Predicate::NoCrossTalk),
+        ] {
+            let mut case = Case::whole();
+            case.far.r#in.wrong = Some(Wrong { at: 5, damage });
+            assert_eq!(case.broken(true), [predicate]);
+        }
+    }
+
+    #[test]
+    fn more_received_than_sent_breaks_prefix() {
+        let mut case = Case::whole();
+        case.far.r#in = read(101, Ending::Rst);
+        assert_eq!(case.broken(true), [Predicate::Prefix]);
+    }
+
+    #[test]
+    fn flow_that_never_ends_hangs_wherever_it_is_seen() {
+        let mut case = Case::whole();
+        case.far.r#in.end = Ending::Timeout;
+        assert_eq!(case.broken(true), [Predicate::NoHang]);
+        let case = Case::whole();
+        let mut received = case.received();
+        received.retain(|line| !matches!(line, Line::End(_)));
+        assert_eq!(predicates(&judge(case.sent(), received, true)), [Predicate::NoHang]);
+        let mut sent = case.sent();
+        sent.retain(|line| !matches!(line, Line::End(_)));
+        assert_eq!(predicates(&judge(sent.clone(), case.received(), true)), [Predicate::NoHang]);
+        // A generator that was killed has nothing to answer for.
+        sent.retain(|line| !matches!(line, Line::Done { .. }));
+        assert_eq!(predicates(&judge(sent, case.received(), true)), []);
+    }
+
+    #[test]
+    fn request_that_arrives_twice_or_out_of_nowhere_is_noticed() {
+        let case = Case::whole();
+        let mut received = case.received();
+        received.push(Line::Begin { at: 3, plan: case.plan });
+        received.push(Line::Begin { at: 3, plan: Plan::plain(77, 0, 0) });
+        let mut found = predicates(&judge(case.sent(), received, true));
+        found.dedup();
+        assert_eq!(found, [Predicate::NoCrossTalk, Predicate::Once]);
+    }
+
+    #[test]
+    fn flow_that_nobody_took_must_not_end_cleanly() {
+        let mut case = Case::whole();
+        assert_eq!(predicates(&judge(case.sent(), Vec::new(), true)), [Predicate::HonestEnd]);
+        case.near.r#in = read(0, Ending::Rst);
+        assert_eq!(predicates(&judge(case.sent(), Vec::new(), true)), []);
+        assert_eq!(predicates(&judge(case.sent(), Vec::new(), false)), [Predicate::Complete]);
+    }
+
+    #[test]
+    fn connection_that_ends_cleanly_within_its_header_is_dishonest_and_a_reset_one_is_cut() {
+        for (end, faulted, expected) in [
+            (Ending::Fin, true, vec![Predicate::HonestEnd]),
+            (Ending::Rst, true, vec![]),
+            (Ending::Rst, false, vec![Predicate::Complete]),
+            (Ending::Timeout, true, vec![Predicate::NoHang]),
+        ] {
+            let case = Case::whole();
+            let mut received = case.received();
+            received.push(Line::Headless { at: 3, r#in: read(12, end) });
+            assert_eq!(predicates(&judge(case.sent(), received, faulted)), expected, "{end:?}");
+        }
+    }
+
+    /// A flow of 100 bytes each way, as both ends saw it.
+    struct Case {
+        plan: Plan,
+        near: End,
+        far: End,
+    }
+
+    impl Case {
+        fn whole() -> Self {
+            let end = || End {
+                at: 2,
+                flow: 1,
+                ms: 1,
+                out: Out { bytes: 100, sha256: "aa".to_owned(), end: Ending::Fin },
+                r#in: read(100, Ending::Fin),
+                refused: None,
+            };
+            Self { plan: Plan::plain(1, 100, 100), near: end(), far: end() }
+        }
+
+        fn sent(&self) -> Vec<Line> {
+            vec![Line::Begin { at: 1, plan: self.plan }, Line::End(self.near.clone()), Line::Done { at: 3 }]
+        }
+
+        fn received(&self) -> Vec<Line> {
+            vec![Line::Begin { at: 1, plan: self.plan }, Line::End(self.far.clone())]
+        }
+
+        fn broken(&self, faulted: bool) -> Vec<Predicate> {
+            predicates(&judge(self.sent(), self.received(), faulted))
+        }
+    }
+
+    fn read(bytes: u64, end: Ending) -> In {
+        In { bytes, sha256: if bytes == 100 { "aa" } else { "bb" }.to_owned(), end, wrong: None }
+    }
+
+    fn predicates(verdict: &Verdict) -> Vec<Predicate> {
+        verdict.broken.iter().map(|broken| broken.predicate).collect()
+    }
+}
