@@ -1,4 +1,5 @@
 """Who may do what: lists, revocation, ends of certificates, and every kind of wrong certificate, with the real programs."""
+import concurrent.futures
 import datetime
 import signal
 import socket
@@ -139,28 +140,33 @@ def test_removed_or_revoked_identity_is_cut_and_not_let_in_again():
 
 
 def test_certificate_that_ends_is_cut_at_either_side_within_five_seconds():
-    for carrier, (of_server, of_client) in CARRIERS.items():
-        for whose in ["client", "server"]:
-            with Lab() as lab:
-                made = papers(lab)
-                lives = 8
-                ends = time.time() + lives
-                if whose == "client":
-                    made.issue("client", ends=lives)
-                else:
-                    made.issue("server", "serverAuth", "IP:127.0.0.1", ends=lives)
-                lab.init()
-                server = lab.server(*made.server(), *of_server)
-                client = lab.client(*made.client(), *of_client)
-                sock = flow(lab, lab.listen(echo))
-                sock.settimeout(lives + LIMIT + 10)
-                assert end_of(sock) == "rst"
-                late = time.time() - ends
-                assert -1 <= late < LIMIT, late
-                figure(f"{carrier}: from the end of the {whose}'s certificate to the reset", max(late, 0))
-                judge = server if whose == "client" else client
-                told = until("the cut is told", lambda: judge.events(event="peer_cut"))
-                assert "expired" in told[0]["cause"], told
+    runs = [(carrier, whose) for carrier in CARRIERS for whose in ["client", "server"]]
+    with concurrent.futures.ThreadPoolExecutor(len(runs)) as all_at_once:
+        for done in [all_at_once.submit(certificate_ends, *run) for run in runs]:
+            done.result()
+
+
+def certificate_ends(carrier, whose, lives=10):
+    of_server, of_client = CARRIERS[carrier]
+    with Lab() as lab:
+        made = papers(lab)
+        ends = time.time() + lives
+        if whose == "client":
+            made.issue("client", ends=lives)
+        else:
+            made.issue("server", "serverAuth", "IP:127.0.0.1", ends=lives)
+        lab.init()
+        server = lab.server(*made.server(), *of_server)
+        client = lab.client(*made.client(), *of_client)
+        sock = flow(lab, lab.listen(echo))
+        sock.settimeout(lives + LIMIT + 10)
+        assert end_of(sock) == "rst"
+        late = time.time() - ends
+        assert -1 <= late < LIMIT, late
+        figure(f"{carrier}: from the end of the {whose}'s certificate to the reset", max(late, 0))
+        judge = server if whose == "client" else client
+        told = until("the cut is told", lambda: judge.events(event="peer_cut"))
+        assert "expired" in told[0]["cause"], told
 
 
 def test_connection_outlives_its_certificate_where_that_is_set():

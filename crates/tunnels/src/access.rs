@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use framing::remux2::Code;
 use routing::Acl;
@@ -169,11 +170,18 @@ impl Terms {
                     event::acl_denied(Some(&self.identity), target, &broken.text);
                     return broken;
                 }
-                Err(broken) => return broken,
+                // Its connection is being cut, which is a reset on every wire, where the end of one stream need not be.
+                Err(broken) => {
+                    tokio::time::sleep(UNCUT).await;
+                    return broken;
+                }
             }
         }
     }
 }
+
+/// After this nobody has cut the connection: it is a plain one.
+const UNCUT: Duration = Duration::from_secs(1);
 
 /// This machine's addresses as they are now.
 fn interfaces() -> impl Iterator<Item = IpAddr> {

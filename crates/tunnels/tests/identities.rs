@@ -29,7 +29,11 @@ async fn identity_that_is_listed_no_more_is_cut_at_once_and_not_let_in_again() {
 
         list.write("identities: {somebody-else: {}}\n");
         tunnel.reloader.reload().unwrap();
-        assert_cut(&mut application, &mut far, way).await;
+        assert_eq!(
+            cut_of(&mut application, &mut far, way).await,
+            Some(ErrorKind::ConnectionReset),
+            "{way:?}"
+        );
         let (mut second, _) = tunnel.connect(address, b"x").await;
         assert_eq!(read_error(&mut second).await, ErrorKind::ConnectionReset, "{way:?}");
 
@@ -237,6 +241,11 @@ async fn exchange_with(application: &mut TcpStream, far: &mut TcpStream) {
 /// Both ends are reset within the five seconds that are promised; neither sees a clean end, but for the classic wire, which
 /// has none other for a single stream.
 async fn assert_cut(application: &mut TcpStream, far: &mut TcpStream, way: Way) {
+    cut_of(application, far, way).await;
+}
+
+/// The same, and how the application's socket ended; `None` = cleanly.
+async fn cut_of(application: &mut TcpStream, far: &mut TcpStream, way: Way) -> Option<ErrorKind> {
     let limit = Duration::from_secs(5);
     let mut bytes = [0; 64];
     let near = async {
@@ -267,6 +276,7 @@ async fn assert_cut(application: &mut TcpStream, far: &mut TcpStream, way: Way) 
         Some(ErrorKind::ConnectionReset),
         "{way:?}"
     );
+    near
 }
 
 /// No byte comes, and an end does.
