@@ -209,6 +209,11 @@ pub(crate) async fn flow<S: Application>(
     source: Option<SocketAddr>,
     shutdown: &Shutdown,
 ) {
+    // From here on an end of this process is a reset for the application, never a clean end: it may have been told of success
+    // before anybody looks at the socket again.
+    if let Err(error) = socket.arm_reset() {
+        return event::request_refused(&peer, None, &refused::explain(&error.into()));
+    }
     let front = inner.front.load_full();
     let shaken = match source {
         Some(source) => eagersocks::handshake_from(socket, &front, source.ip(), &inner.gate).await,
@@ -238,9 +243,7 @@ async fn carry<S: Application>(
     story: &mut Story,
     shutdown: &Shutdown,
 ) -> Result<Report, Broken> {
-    // From here on an end of this process is a reset for the application, never a clean end.
     let broken = |error: std::io::Error| Broken::new("error", Code::SERVER_ERROR, error.to_string());
-    socket.arm_reset().map_err(broken)?;
     let (strict, sent) = (!request.is_answered(), early.len() as u64);
     let opened = async {
         let mut opened = inner.outbound.open(&request.target, early, strict).await?;

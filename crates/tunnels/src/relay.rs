@@ -488,7 +488,7 @@ impl<S: AsyncRead + AsyncWrite + Armed + Unpin> Endpoint for Plain<S> {
     fn reset(self, _why: &Broken) {
         #[cfg(feature = "planted")]
         if remux::planted::strikes(remux::planted::Bug::FinForReset) {
-            self.socket.disarm_reset();
+            let _ = self.socket.disarm_reset();
         }
         drop(self.socket);
     }

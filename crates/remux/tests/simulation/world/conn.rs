@@ -70,6 +70,8 @@ pub(crate) struct Conn {
     pub(crate) refuses: bool,
     /// The pool has given it up.
     pub(crate) given_up: bool,
+    /// The server has said something.
+    pub(crate) proven: bool,
     /// Since when the server has no stream on it.
     pub(super) empty_since: Option<Instant>,
     /// Since when it carries no stream of the client's.
@@ -188,6 +190,7 @@ impl Conn {
             most_streams: 256,
             refuses: false,
             given_up: false,
+            proven: false,
             empty_since: None,
             idle_since: None,
             fate: Fate::Fine,

@@ -85,7 +85,8 @@ impl World {
         self.check(live <= self.plan.pool.max_connections, "more connections than the cap");
     }
 
-    /// Nobody dials without need: not beside dials that will do, not at once after one that failed.
+    /// Nobody dials without need: not beside dials that will do, not at once after one that failed; but beside one that keeps
+    /// requests waiting.
     fn check_dial(&mut self) {
         let under_way = self
             .conns
@@ -99,15 +100,23 @@ impl World {
                 && flow.view(Half::Client).stream.is_none()
         });
         let asked = asked.count();
-        self.check(under_way < 2 || asked > under_way, "a herd of dials: more than there are requests");
         let lasted = |conn: &Conn| conn.dialled.is_some_and(|at| self.passed(at) >= LASTS);
+        let late = self.conns.iter().any(|(ticket, conn)| {
+            let trial = !conn.proven && !(self.wire == Wire::Classic && lasted(conn));
+            trial && !conn.given_up && !self.gone.contains(ticket) && self.passed(conn.began) >= HEDGE
+        });
+        let hedge = asked > 0 && late;
+        self.check(
+            under_way < 2 || asked > under_way || hedge,
+            "a herd of dials: more than there are requests",
+        );
         if self.wire == Wire::Classic && self.conns.values().any(lasted) {
             self.failed = None;
         }
         if let Some(failed) = self.failed {
             let pause = self.passed(failed);
-            self.check(pause >= self.plan.pool.backoff_min, "a dial right after one that failed");
-            self.check(under_way == 0, "a second dial while dials fail");
+            self.check(pause >= self.plan.pool.backoff_min || hedge, "a dial right after one that failed");
+            self.check(under_way == 0 || hedge, "a second dial while dials fail");
         }
         let most = self.tally.entry("most dials at a time").or_default();
         *most = (*most).max(under_way as u64 + 1);
@@ -230,3 +239,5 @@ impl World {
 
 /// A connection on the classic wire that has lasted so long was dialled well.
 const LASTS: Duration = Duration::from_secs(3);
+/// A dial that keeps requests waiting for so long gets another one beside it.
+const HEDGE: Duration = Duration::from_secs(1);

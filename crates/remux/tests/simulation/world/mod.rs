@@ -391,6 +391,7 @@ impl World {
                 }
             }
             Event::FirstByte if half == Half::Client => {
+                conn.proven = true;
                 self.failed = None;
                 self.pool.handle_first_byte(clock, ticket);
             }

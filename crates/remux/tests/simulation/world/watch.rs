@@ -40,7 +40,9 @@ impl Conn {
                     self.fault = Some(format!("the {role} ended a connection without a fault: {cause}"));
                 }
                 let heard = now.saturating_duration_since(end.heard_at);
-                if matches!(cause, Dead { .. }) && end.over.is_none() && heard < SECOND * 2 / 3 && !slept {
+                // The classic wire goes by what the kernel saw acknowledged, whatever the peer says meanwhile.
+                let by_silence = self.wire == Wire::Remux2 && matches!(cause, Dead { .. });
+                if by_silence && end.over.is_none() && heard < SECOND * 2 / 3 && !slept {
                     self.fault = Some(format!("the {role} calls a peer dead that spoke {heard:?} ago"));
                 }
                 self.fate = if self.fate == Fate::Hostile { Fate::Hostile } else { Fate::Cut };
