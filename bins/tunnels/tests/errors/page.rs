@@ -111,8 +111,10 @@ fn code_in(line: &str) -> Option<&'static str> {
 
 /// What differs from run to run gets a name: ports, dates, process ids, ages.
 fn steady(line: &str) -> String {
+    // Which of the two a peer's end is depends on what it had not read yet.
+    let line = line.replace("(connection reset by peer)", "(end of input)");
     let mut out = String::new();
-    let mut rest = line;
+    let mut rest = line.as_str();
     while let Some(c) = rest.chars().next() {
         let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         if digits == 4 && rest.get(..20).is_some_and(is_date) {

@@ -168,7 +168,7 @@ impl fmt::Display for HandshakeError {
             }
             Fault::NotTls { said } => {
                 let fix = if said.starts_with("HTTP/") || said.starts_with("GET ") {
-                    "an HTTP program is at that end: check address and port on both sides"
+                    "an HTTP program is at that end: check address and port, and that remux.net is tls on both sides"
                 } else {
                     "check that remux.net is tls on both sides and the port is right"
                 };
