@@ -183,6 +183,10 @@ const UNSEEN: &[(&str, &str)] = &[
         "Seen by embedding programs only: a configuration without a server is refused first (CFG-305).",
     ),
     ("DST-414", "No test brings it about yet."),
+    (
+        "NET-206",
+        "Address and handshake have a little less time and say why they failed: this is seen where the two together take it all.",
+    ),
     ("DST-415", "It needs a machine whose name service is down; the fault suite has one."),
     ("DST-416", "No test brings it about yet."),
     ("DST-419", "No test brings it about yet."),

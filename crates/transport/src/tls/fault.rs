@@ -140,7 +140,7 @@ impl fmt::Display for HandshakeError {
                     Role::Client => "check that it speaks TLS, and the path to it",
                     Role::Server => "nothing to do here if it was a port scan",
                 };
-                write!(f, " did not finish the TLS handshake in {} s → {fix}", after.as_secs())
+                write!(f, " did not finish the TLS handshake in {} s → {fix}", after.as_secs_f32())
             }
             Fault::Expired { certificate, now } => write!(
                 f,
