@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use eagersocks::Reply;
@@ -49,7 +50,7 @@ impl Outbound {
             Some(tls) => Some(Arc::new(ClientTls::load(tls_settings(config, tls))?)),
             None => None,
         };
-        let options = DialOptions { total: config.remux.dial_timeout, ..DialOptions::tunnel() };
+        let options = DialOptions { total: patience(config), ..DialOptions::tunnel() };
         let addresses = config.server.addresses.clone();
         let name: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let connector = Arc::new(Connector::new(config.server.net, addresses, tls.clone(), options));
@@ -147,10 +148,16 @@ pub(crate) fn socket_address(target: &Target) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, target.port))
 }
 
+/// The transport knows best why a server can't be had, so it gives up a little before those who wait for it: at the same
+/// moment they would call the dial off, and nothing would be told.
+fn patience(config: &config::Client) -> Duration {
+    config.remux.dial_timeout * 9 / 10
+}
+
 fn tls_settings(config: &config::Client, tls: &config::ClientTls) -> TlsSettings {
     let files = TlsFiles { ca: tls.server_ca.clone(), certificate: tls.cert.clone(), key: tls.key.clone() };
     TlsSettings {
-        deadline: config.remux.dial_timeout,
+        deadline: patience(config),
         server_name: tls.server_name.clone(),
         crl: tls.crl.clone(),
         cut_expired: tls.cut_expired,

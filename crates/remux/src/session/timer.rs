@@ -82,8 +82,13 @@ impl Session {
             if self.is_classic() && self.counts.running > 0 {
                 return self.stop_classic(now);
             }
+            let text = format!(
+                "{} the flow was still open when the program that carried it had to end → raise drain.max.sec if flows need \
+                 longer to finish",
+                sla::code::LIMIT_DRAIN
+            );
             for key in self.table.keys() {
-                self.abort_stream(now, key, Code::DRAIN, "drain limit reached");
+                self.abort_stream(now, key, Code::DRAIN, &text);
             }
             self.check_drained(now);
         }

@@ -140,7 +140,7 @@ impl fmt::Display for HandshakeError {
                     Role::Client => "check that it speaks TLS, and the path to it",
                     Role::Server => "nothing to do here if it was a port scan",
                 };
-                write!(f, " did not finish the TLS handshake in {} s → {fix}", after.as_secs())
+                write!(f, " did not finish the TLS handshake in {} s → {fix}", after.as_secs_f32())
             }
             Fault::Expired { certificate, now } => write!(
                 f,
@@ -168,7 +168,7 @@ impl fmt::Display for HandshakeError {
             }
             Fault::NotTls { said } => {
                 let fix = if said.starts_with("HTTP/") || said.starts_with("GET ") {
-                    "an HTTP program is at that end: check address and port on both sides"
+                    "an HTTP program is at that end: check address and port, and that remux.net is tls on both sides"
                 } else {
                     "check that remux.net is tls on both sides and the port is right"
                 };
