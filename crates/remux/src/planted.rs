@@ -25,10 +25,17 @@ pub enum Bug {
     FinForReset,
     /// A stream's place among those of its identity is not given back.
     LeakedPermit,
+    /// The task of a connection panics when a stream to [`PANIC_PORT`] is opened on it.
+    PanicInConnection,
+    /// The task of a stream to [`PANIC_PORT`] panics.
+    PanicInStream,
 }
 
+/// The destination's port that makes tasks panic.
+pub const PANIC_PORT: u16 = 13;
+
 impl Bug {
-    const ALL: [(&str, Self); 8] = [
+    const ALL: [(&str, Self); 10] = [
         ("drop-frame", Self::DropFrame),
         ("double-frame", Self::DoubleFrame),
         ("swap-frames", Self::SwapFrames),
@@ -37,12 +44,14 @@ impl Bug {
         ("credit-plus-one", Self::CreditPlusOne),
         ("fin-for-reset", Self::FinForReset),
         ("leaked-permit", Self::LeakedPermit),
+        ("panic-in-connection", Self::PanicInConnection),
+        ("panic-in-stream", Self::PanicInStream),
     ];
 
     /// It strikes each so manieth time.
     const fn every(self) -> u32 {
         match self {
-            Self::CreditPlusOne => 1,
+            Self::CreditPlusOne | Self::PanicInConnection | Self::PanicInStream => 1,
             Self::FinForReset | Self::LeakedPermit => 3,
             Self::LostEnd => 20,
             Self::DropFrame | Self::DoubleFrame | Self::SwapFrames | Self::WrongStream => 50,
@@ -63,6 +72,11 @@ pub fn plant(name: &str) -> bool {
 pub fn strikes(bug: Bug) -> bool {
     let chosen = CHOSEN.load(Ordering::Relaxed) == bug as u8;
     chosen && CHANCES.fetch_add(1, Ordering::Relaxed).checked_rem(bug.every()) == Some(0)
+}
+
+/// Panics if that is the bug and `port` the one.
+pub fn panic_at(bug: Bug, port: u16) {
+    assert!(port != PANIC_PORT || !strikes(bug), "a bug was planted");
 }
 
 static CHOSEN: AtomicU8 = AtomicU8::new(0);

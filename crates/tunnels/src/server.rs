@@ -333,6 +333,8 @@ async fn serve_stream(inner: &Inner, mut stream: remux::Stream, shutdown: &Shutd
     let Some(target) = request.target.clone() else {
         return stream.reset(Code::COMMAND_UNKNOWN, "a stream without a target can't be served here");
     };
+    #[cfg(feature = "planted")]
+    remux::planted::panic_at(remux::planted::Bug::PanicInStream, target.port);
     let story = Story {
         began: Instant::now(),
         source: stream.peer().remote.clone(),

@@ -260,6 +260,10 @@ impl Session {
         stream.urgency = request.priority & URGENCY;
         stream.want_opened = bits & flags::WANT_OPENED != 0;
         let OpenPayload { command, priority, target } = request;
+        #[cfg(feature = "planted")]
+        if let Some(target) = &target {
+            crate::planted::panic_at(crate::planted::Bug::PanicInConnection, target.port);
+        }
         let (want_opened, fin) = (stream.want_opened, bits & flags::FIN != 0);
         payload.advance(first.min(payload.len()));
         let first = payload.len();

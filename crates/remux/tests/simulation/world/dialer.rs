@@ -102,7 +102,7 @@ impl World {
         let asked = asked.count();
         let lasted = |conn: &Conn| conn.dialled.is_some_and(|at| self.passed(at) >= LASTS);
         let late = self.conns.iter().any(|(ticket, conn)| {
-            let trial = !conn.proven && !(self.wire == Wire::Classic && lasted(conn));
+            let trial = !(conn.proven || self.wire == Wire::Classic && lasted(conn));
             trial && !conn.given_up && !self.gone.contains(ticket) && self.passed(conn.began) >= HEDGE
         });
         let hedge = asked > 0 && late;
