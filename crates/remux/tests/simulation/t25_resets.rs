@@ -17,6 +17,7 @@ const RESETS: Scenario = Scenario {
     live,
     must: &[
         ("closed: calm", 2),
+        ("closed: resets", 4),
         ("closed: not read", 12),
         ("frames of attacks", 1),
         ("most dials behind one attacker", 1),
@@ -56,7 +57,10 @@ fn live(seed: u64, wire: Wire, tells: bool) -> Outcome {
         let Some((when, cause)) = &attacker.ended else { panic!("never ended, {at}") };
         let secs = (*when - attacker.began).as_secs();
         match cause {
-            ConnectionError::Calm { .. } => outcome.note("closed: calm", 1),
+            ConnectionError::Calm { limit } => {
+                outcome.note("closed: calm", 1);
+                outcome.note("closed: resets", u64::from(limit.contains("resets")));
+            }
             ConnectionError::Stalled { .. } | ConnectionError::Dead { .. } => {
                 outcome.note("closed: not read", 1)
             }
@@ -64,7 +68,7 @@ fn live(seed: u64, wire: Wire, tells: bool) -> Outcome {
         }
         outcome.note("frames of attacks", stats.frames_in);
         // 100 resets at once and 10 a second; 100 refusals in 10 s; and one that was too much.
-        let resets = 101 + 10 * secs;
+        let resets = 101 + 10 * (secs + 1);
         assert!(stats.resets_in <= resets, "{at}");
         assert!(stats.refused <= 101 + resets, "{at}");
         // 64 opens at once and 256 a second; never more streams than 256 at a time.

@@ -49,6 +49,8 @@ pub(crate) struct Attacker {
     at: Instant,
     /// Time between two bursts.
     every: Duration,
+    /// So slow that it may open as many streams as it does: the limit on resets alone ends it.
+    patient: bool,
     /// Streams it works with, where it does not open ever more of them.
     streams: u32,
     next_id: u32,
@@ -65,10 +67,16 @@ pub(crate) struct Attacker {
 
 impl Attacker {
     pub(crate) fn new(tactic: Tactic, begins: Instant, streams: u32, mut rng: Rng) -> Self {
+        let mut every = Duration::from_micros(rng.between(200, 5_000));
+        let patient = matches!(tactic, Tactic::ResetLoop | Tactic::Provoke) && rng.one_in(2);
+        if patient {
+            every = Duration::from_millis(rng.between(6, 30));
+        }
         Self {
             tactic,
             at: begins,
-            every: Duration::from_micros(rng.between(200, 5_000)),
+            every,
+            patient,
             streams,
             next_id: 1,
             said: 0,
@@ -90,7 +98,7 @@ impl Attacker {
         if self.next_id == 1 {
             say(&mut out, Kind::Settings, 0, 0, &[]);
         }
-        let burst = self.rng.between(1, 100);
+        let burst = if self.patient { 1 } else { self.rng.between(1, 100) };
         for _ in 0..burst {
             if out.len() > 20_000 {
                 break;
