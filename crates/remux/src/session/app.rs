@@ -59,7 +59,7 @@ impl Session {
         self.may_open().is_ok()
     }
 
-    /// Bytes the stream's send queue takes now. None: [`Event::Writable`] says when it does again.
+    /// Bytes the stream's send queue takes now. None: [`Event::Writable`](super::Event::Writable) says when it does again.
     ///
     /// # Errors
     /// The sending direction has ended, or the stream is not known.

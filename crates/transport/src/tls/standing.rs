@@ -90,7 +90,7 @@ impl Standing {
     }
 
     /// Waits until the peer has lost its right to the connection: after a reload its chain no longer verifies or it is not
-    /// let in any more, or a certificate has passed its end. Says so at most [`LOOK`] later.
+    /// let in any more, or a certificate has passed its end. Says so at most 2 s later.
     ///
     /// Cancel safe.
     pub async fn lost(&mut self) -> HandshakeError {
