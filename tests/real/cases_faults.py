@@ -352,7 +352,7 @@ def test_drain_limit_resets_what_does_not_end():
 def test_hangup_reloads_grants_users_and_certificates_without_touching_live_streams():
     with Lab() as l:
         l.init()
-        port = l.listen(lab.echo)
+        kept, closed = l.listen(lab.echo), l.listen(lab.echo)
         config = (l.pki / "server.yaml").read_text()
         l.server(config=True)
         l.procs[-1].stop()
@@ -365,14 +365,15 @@ def test_hangup_reloads_grants_users_and_certificates_without_touching_live_stre
         grants.write_text(open_)
         server = lab.Proc(l, "server", [BIN / "tunnels-server", "--config", grants, "-server.addr", f"127.0.0.1:{l.port}"]).ready()
         l.client("-eagersocks.reply", "strict")
-        live, code = socks5(l.socks, "127.0.0.1", port, early=b"a")
+        live, code = socks5(l.socks, "127.0.0.1", kept, early=b"a")
         assert code == 0 and read_exact(live, 1) == b"a"
-        grants.write_text(text)
+        assert socks5(l.socks, "127.0.0.1", closed)[1] == 0
+        grants.write_text(text.replace("server:", f"server:\n  allow: [\"127.0.0.0/8:{kept}\"]", 1))
         server.kill(signal.SIGHUP)
         server.wait_text("reload")
 
         def denied():
-            sock, code = socks5(l.socks, "127.0.0.1", port)
+            sock, code = socks5(l.socks, "127.0.0.1", closed)
             sock.close()
             return code == 2
         until("the new grants hold", denied, 10)

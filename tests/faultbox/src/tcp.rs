@@ -45,27 +45,42 @@ pub(crate) async fn run(
     // Where plugs come from: after the dark one of them may stand in the backlog.
     let mut plugs = HashSet::new();
     let mut count = 0_u64;
+    let mut admit = |near: TcpStream| {
+        control.counts.connections.fetch_add(1, Ordering::Relaxed);
+        let (control, connection) = (control.clone(), count);
+        count = count.wrapping_add(1);
+        tokio::spawn(async move { relay(near, to, seed, connection, &control).await });
+    };
     loop {
         let dark = watch.borrow_and_update().plan.is_dark();
+        if dark && plug.is_out() {
+            // Who stands in the backlog came before the dark, and there has to be a place for the plug.
+            while let Some(Ok((near, _))) = at_once(listener.accept()).await {
+                admit(near);
+            }
+        }
         plugs.extend(plug.set(dark, &listener)?);
         tokio::select! {
             biased;
             changed = watch.changed() => if changed.is_err() { return Ok(()) },
-            // Who stood in the backlog before the dark is let in, else there is no place for the plug.
-            accepted = listener.accept(), if !plug.is_in() => match accepted {
-                // The plug itself: another one is needed.
-                Ok((_, peer)) if plugs.remove(&peer) => plug = Plug::Out,
-                Ok((near, _)) => {
-                    control.counts.connections.fetch_add(1, Ordering::Relaxed);
-                    let (control, connection) = (control.clone(), count);
-                    count = count.wrapping_add(1);
-                    tokio::spawn(async move { relay(near, to, seed, connection, &control).await });
-                }
+            accepted = listener.accept(), if !dark => match accepted {
+                // A plug that the light found in the backlog.
+                Ok((_, peer)) if plugs.remove(&peer) => {}
+                Ok((near, _)) => admit(near),
                 // Out of descriptors, most likely: callers wait in the backlog meanwhile.
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             },
-            plugged = plug.connecting() => plug = plugged?,
+            plugged = plug.connecting() => plug = plugged.unwrap_or_default(),
         }
+    }
+}
+
+/// What a future has to say without waiting.
+async fn at_once<T>(future: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = future => Some(done),
+        () = std::future::ready(()) => None,
     }
 }
 
@@ -102,8 +117,8 @@ impl Plug {
         Ok(None)
     }
 
-    fn is_in(&self) -> bool {
-        matches!(self, Self::In { .. })
+    fn is_out(&self) -> bool {
+        matches!(self, Self::Out)
     }
 
     async fn connecting(&mut self) -> io::Result<Self> {
