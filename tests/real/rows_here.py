@@ -439,32 +439,40 @@ class Clock:
         return time.monotonic()
 
 
-def jump(offset, who):
+def jump(offset, who, cut, flags=()):
+    """`cut`: by the new time the other side's certificate has ended, and its connections with it."""
     with Scene() as s:
         clock = Clock(s)
-        client = server = None
-        server = s.server(env=clock.env if who == "server" else None)
-        client = s.client(env=clock.env if who == "client" else None)
+        s.server(*flags, env=clock.env if who == "server" else None)
+        s.client(*flags, env=clock.env if who == "client" else None)
         echo = s.destination()
         live, _ = socks5(s.socks, "127.0.0.1", echo, early=b"a")
         assert read_exact(live, 1) == b"a"
         judge = Judge(s, "calm", flows=16, at_once=16, bytes=30_000_000)
         time.sleep(0.3)
         clock.set(offset)
-        time.sleep(3)
-        live.sendall(b"still")
-        assert read_exact(live, 5) == b"still", "a running stream felt the wall clock"
-        verdict = judge.verdict(faulted=False)
+        if cut:
+            began = time.monotonic()
+            assert end_of(live) == "rst", "a connection past its certificate's end ended cleanly"
+            took = time.monotonic() - began
+            assert took < 5, f"cut after {took:.1f} s"
+        else:
+            time.sleep(3)
+            live.sendall(b"still")
+            assert read_exact(live, 5) == b"still", "a running stream felt the wall clock"
+        verdict = judge.verdict(faulted=cut)
         back = clock.set("+0d")
         caller = Caller(s, echo)
         recovery = caller.recovery(back)
         return verdict, recovery
 
 
-for years in ("+3650d", "-3650d"):
-    for who in ("client", "server"):
-        row(f"wall clock of the {who} jumps by {years}, and back", smoke=years == "+3650d" and who == "client")(
-            lambda years=years, who=who: jump(years, who))
+for who in ("client", "server"):
+    row(f"wall clock of the {who} jumps by +3650d, certificates have ended by it, and back", smoke=who == "client")(
+        lambda who=who: jump("+3650d", who, cut=True))
+    row(f"wall clock of the {who} jumps by +3650d, tls.cut.expired: false, and back")(
+        lambda who=who: jump("+3650d", who, cut=False, flags=["-tls.cut.expired", "false"]))
+    row(f"wall clock of the {who} jumps by -3650d, and back")(lambda who=who: jump("-3650d", who, cut=False))
 
 
 def short_lived(scene, name, seconds):
