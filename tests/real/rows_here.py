@@ -140,10 +140,9 @@ def dark(seconds, wire="remux2", which="", every=0.25):
         caller.stop()
         asked, lost = caller.lost(gone, back)
         no_request_to_the_dead(client)
-        known = ""
         if seconds > 30:
             assert before <= closed(client), "connections of before the fault were never given up"
-        return f"{judge.verdict()}; of {asked} streams asked for meanwhile {lost} failed{known}", recovery
+        return f"{judge.verdict()}; of {asked} streams asked for meanwhile {lost} failed", recovery
 
 
 for seconds, smoke in ((1, False), (3, False), (5, True), (12, False), (30, False), (120, False)):

@@ -5,27 +5,16 @@ use std::io;
 use framing::classic::Header;
 use framing::eager::Request;
 use framing::{Encode, Target};
-use tokio_rustls::TlsConnector;
 
-use crate::ground::{Ground, end_of};
-use crate::peer::Peer;
-use crate::pki::EVIL;
-use crate::tls;
+use crate::ground::Ground;
+use crate::peer::{self, Peer};
 
 /// One connection of the attack `name`, up to its end, and how that looked.
 pub(crate) async fn strike(name: &str, ground: &Ground, lane: usize) -> String {
-    let config = match tls::client(&ground.pki, Some(EVIL), b"remux/1") {
-        Ok(config) => config,
-        Err(error) => return error,
-    };
-    let wire = ground.within(async {
-        let tcp = tls::dial(ground.to, ground.source(lane)).await?;
-        TlsConnector::from(config).connect(tls::name(), tcp).await
-    });
-    let mut peer = match wire.await {
-        Ok(wire) if name == "session-never-read" => Peer::deaf(ground, wire.into(), 1),
-        Ok(wire) => Peer::new(ground, wire.into(), 1, false),
-        Err(error) => return end_of(&error),
+    let mut peer = match peer::enter(ground, lane, b"remux/1").await {
+        Ok(wire) if name == "session-never-read" => Peer::deaf(ground, wire, 1),
+        Ok(wire) => Peer::new(ground, wire, 1, false),
+        Err(end) => return end,
     };
     let result = act(name, ground, &mut peer).await;
     peer.end(result).await

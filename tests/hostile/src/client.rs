@@ -6,27 +6,16 @@ use std::sync::atomic::Ordering;
 use framing::Encode;
 use framing::remux2::{Code, Command, Credit, GoAway, Kind, Open, Ping, Rst, Setting, flags, setting};
 use framing::{Host, Target};
-use tokio_rustls::TlsConnector;
 
-use crate::ground::{Ground, end_of};
-use crate::peer::{Peer, lock};
-use crate::pki::EVIL;
-use crate::tls;
+use crate::ground::Ground;
+use crate::peer::{self, Peer, lock};
 
 /// One connection of the attack `name`, up to its end, and how that looked.
 pub(crate) async fn strike(name: &str, ground: &Ground, lane: usize) -> String {
-    let config = match tls::client(&ground.pki, Some(EVIL), b"remux/2") {
-        Ok(config) => config,
-        Err(error) => return error,
-    };
-    let wire = ground.within(async {
-        let tcp = tls::dial(ground.to, ground.source(lane)).await?;
-        TlsConnector::from(config).connect(tls::name(), tcp).await
-    });
-    let mut peer = match wire.await {
-        Ok(wire) if matches!(name, "never-read" | "never-read-pings") => Peer::deaf(ground, wire.into(), 1),
-        Ok(wire) => Peer::new(ground, wire.into(), 1, true),
-        Err(error) => return end_of(&error),
+    let mut peer = match peer::enter(ground, lane, b"remux/2").await {
+        Ok(wire) if matches!(name, "never-read" | "never-read-pings") => Peer::deaf(ground, wire, 1),
+        Ok(wire) => Peer::new(ground, wire, 1, true),
+        Err(end) => return end,
     };
     let result = act(name, ground, &mut peer).await;
     peer.end(result).await

@@ -17,9 +17,11 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_rustls::TlsStream;
+use tokio_rustls::{TlsConnector, TlsStream};
 
 use crate::ground::{Ground, OVER, end_of, over};
+use crate::pki::EVIL;
+use crate::tls;
 
 pub(crate) type Wire = TlsStream<TcpStream>;
 
@@ -55,6 +57,16 @@ pub(crate) struct Peer<'a> {
     watcher: Option<JoinHandle<String>>,
     /// Keeps the reading half alive where nobody reads.
     unread: Option<ReadHalf<Wire>>,
+}
+
+/// A good handshake with the attacker's valid certificate, or how it ended.
+pub(crate) async fn enter(ground: &Ground, lane: usize, alpn: &[u8]) -> Result<Wire, String> {
+    let config = tls::client(&ground.pki, Some(EVIL), alpn)?;
+    let wire = ground.within(async {
+        let tcp = tls::dial(ground.to, ground.source(lane)).await?;
+        TlsConnector::from(config).connect(tls::name(), tcp).await
+    });
+    wire.await.map(Into::into).map_err(|error| end_of(&error))
 }
 
 impl<'a> Peer<'a> {
