@@ -5,6 +5,9 @@ use std::process::ExitCode;
 
 use tunnels::config::{self, Invocation, Role};
 
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     tunnels::confine();
     match run() {

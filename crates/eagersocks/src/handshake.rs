@@ -83,22 +83,22 @@ impl Handshake {
     }
 
     /// From now on a password is not judged before [`judge`](Self::judge) says so.
-    pub(crate) fn guard(&mut self) {
+    pub fn guard(&mut self) {
         self.guess = Guess::Guarded;
     }
 
     /// Whether a password has come and waits to be judged.
-    pub(crate) fn is_waiting_for_judgement(&self) -> bool {
+    pub fn is_waiting_for_judgement(&self) -> bool {
         self.guess == Guess::Waiting
     }
 
     /// Lets the next [`handle_data`](Self::handle_data) judge the password.
-    pub(crate) fn judge(&mut self) {
+    pub fn judge(&mut self) {
         self.guess = Guess::Free;
     }
 
     /// Refuses without having looked at the password.
-    pub(crate) fn turn_away(&mut self, why: impl fmt::Display) {
+    pub fn turn_away(&mut self, why: impl fmt::Display) {
         let reply = match self.state {
             // Not a challenge: the password may be right, and nobody is to type another one.
             State::Http => wire(&Response::refusal(Status::Unavailable)),
@@ -110,7 +110,7 @@ impl Handshake {
     }
 
     /// Whether a password was found right since the last call.
-    pub(crate) fn take_proven(&mut self) -> bool {
+    pub fn take_proven(&mut self) -> bool {
         let proven = self.guess == Guess::Right;
         if proven {
             self.guess = Guess::Free;

@@ -330,6 +330,7 @@ impl ConnectionError {
     }
 }
 
+#[cfg(feature = "io")]
 impl ConnectionError {
     /// What it means for a connection that was dialled and ended before the server had proven to speak our wire, with
     /// what to do.
