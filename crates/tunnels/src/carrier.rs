@@ -12,7 +12,7 @@ use std::time::Duration;
 use framing::remux2::Code;
 use parking_lot::Mutex;
 use remux::session::PathInfo;
-use remux::{BufStream, ByteStream, Connected, ConnectionError, PeerFacts, Probe, TurnedAway};
+use remux::{BufStream, ByteStream, Connected, PeerFacts, Probe, TurnedAway};
 use sla::ConnectionId;
 use sla::event::{self, Conn, ConnEnd, ConnFacts, Health, Role};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
@@ -61,20 +61,10 @@ pub(crate) fn dialled(stream: Stream, wire: remux::Wire, way: (Arc<Connector>, S
     let mut connected = dress(stream, wire, Role::Client, Some(awaited));
     connected.facts.server = Some(connector.name(server).into());
     connected.with_end(move |cause| {
-        if is_bad_server(cause) {
+        if cause.speaks_for_another() {
             connector.give_up_on(server);
         }
     })
-}
-
-/// Whether a connection ended in a way that speaks for another server, where there is one: it broke the protocol or a limit,
-/// died, lost its right to be one, or said that it is about to go.
-fn is_bad_server(cause: &ConnectionError) -> bool {
-    let leaves = |code: Code| !matches!(code, Code::IDLE | Code::NONE);
-    cause.is_silence()
-        || cause.is_misconduct()
-        || matches!(cause, ConnectionError::Forbidden(_))
-        || matches!(cause, ConnectionError::GoAway { code, .. } if leaves(*code))
 }
 
 fn dress(stream: Stream, wire: remux::Wire, role: Role, awaited: Option<Awaited>) -> Connected {
@@ -360,30 +350,5 @@ impl Probe for SocketProbe {
 
     fn set_notsent_lowat(&self, bytes: u32) {
         self.0.set_notsent_lowat(bytes);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn server_that_misbehaves_dies_or_goes_is_left_for_another_and_one_that_is_idle_is_not() {
-        let away = |code| ConnectionError::GoAway { code, text: Arc::from("") };
-        let silence = std::time::Duration::from_secs(10);
-        for cause in [
-            ConnectionError::Calm { limit: "pings" },
-            ConnectionError::Protocol { what: "a frame has a reserved type" },
-            ConnectionError::Dead { silence },
-            away(Code::DRAIN),
-            away(Code::CALM),
-        ] {
-            assert!(is_bad_server(&cause), "{cause}");
-        }
-        for cause in
-            [ConnectionError::Idle, ConnectionError::Closed, ConnectionError::Drained, away(Code::IDLE)]
-        {
-            assert!(!is_bad_server(&cause), "{cause}");
-        }
     }
 }

@@ -223,13 +223,7 @@ enum End {
 /// The session's own verdict.
 impl From<ConnectionError> for End {
     fn from(cause: ConnectionError) -> Self {
-        match cause {
-            ConnectionError::Dead { .. }
-            | ConnectionError::Stalled { .. }
-            | ConnectionError::Io { .. }
-            | ConnectionError::TurnedAway { .. } => Self::Now(cause),
-            _ => Self::Orderly(cause),
-        }
+        if cause.is_lost() { Self::Now(cause) } else { Self::Orderly(cause) }
     }
 }
 

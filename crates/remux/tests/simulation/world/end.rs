@@ -140,10 +140,7 @@ impl End {
         let mut busy = false;
         let clock = self.clock(now);
         // There is nobody to say anything to.
-        let lost = self.session.closed().is_some_and(|cause| {
-            use ConnectionError::{Dead, Io, Stalled};
-            matches!(cause, Dead { .. } | Stalled { .. } | Io { .. })
-        });
+        let lost = self.session.closed().is_some_and(|cause| cause.is_lost());
         while !self.closed && !lost {
             if self.batch.is_empty() {
                 let wanted = self.session.wants_transmit();
