@@ -30,10 +30,12 @@
 //! - At the cap: choose among the usable ones, else queue, else fail. Age, count and cap are never exceeded.
 //! - A worn connection says GOAWAY and lives until its streams end; one without streams closes after the idle time.
 //!
-//! The life of one connection is drawn in `slot`, the pause after a failure in `backoff`.
+//! The life of one connection is drawn in `slot`, the pause after a failure in `backoff`; `dials` says when one begins.
 
 mod backoff;
 mod choose;
+mod config;
+mod dials;
 #[cfg(feature = "io")]
 pub(crate) mod meter;
 mod slot;
@@ -43,6 +45,7 @@ use std::time::{Duration, Instant};
 
 use backoff::Backoff;
 use choose::Rank;
+pub use config::{Config, Limits};
 use slot::{Due, Slot};
 
 /// Decides which connection to one server carries the next stream.
@@ -122,9 +125,7 @@ impl<E: Clone> Pool<E> {
         let wanted = slot.handle_dialled(now, proof, silence_max, hedge);
         let began = slot.began;
         if wanted {
-            // Late when the one that has just returned began: their kernels have backed off.
-            let hedge = self.config.hedge;
-            self.give_up_dials(|slot| slot.began.checked_add(hedge).is_some_and(|late| late <= began));
+            self.give_up_overtaken(began);
         }
         self.balance(now);
         wanted
@@ -359,8 +360,8 @@ impl<E: Clone> Pool<E> {
         }
         self.dial_for_requests(now);
         // Only ever in answer to a new stream: a quiet connection that ages must not make the pool redial.
-        if used && self.wants_spare(now) {
-            self.dial(now);
+        if used {
+            self.dial_ahead(now);
         }
     }
 
@@ -378,76 +379,6 @@ impl<E: Clone> Pool<E> {
         self.actions.push_back(Action::Use { waiter, ticket });
         if worn {
             self.retire(ticket, Announce::GoAway);
-        }
-    }
-
-    fn dial_for_requests(&mut self, now: Instant) {
-        while self.wants_dial() && self.backoff.until(true).is_none_or(|until| until <= now) {
-            self.dial(now);
-        }
-        if self.late_at().is_some_and(|at| at <= now) {
-            self.dial(now);
-        }
-    }
-
-    /// A request waits, and a dial is allowed.
-    fn may_dial(&self) -> bool {
-        !self.waiting.is_empty() && self.slots.len() < self.config.max_connections && !self.shut_down
-    }
-
-    /// More requests wait than the dials under way will carry. While dials fail, one at a time must do.
-    fn wants_dial(&self) -> bool {
-        if !self.may_dial() {
-            return false;
-        }
-        let room =
-            self.slots.values().fold(0_usize, |sum, slot| sum.saturating_add(slot.room_when_dialled()));
-        let one_by_one = self.backoff.is_failing() && self.slots.values().any(|slot| slot.is_trial());
-        self.waiting.len() > room && !one_by_one
-    }
-
-    /// When the newest dial will have kept requests waiting for too long.
-    fn late_at(&self) -> Option<Instant> {
-        let newest = self.slots.values().filter(|slot| slot.is_trial()).map(|slot| slot.began).max();
-        newest.filter(|_| self.may_dial())?.checked_add(self.config.hedge)
-    }
-
-    fn give_up_dials(&mut self, which: impl Fn(&Slot) -> bool) {
-        let given_up = self.slots.iter().filter(|(_, slot)| slot.is_dialling() && which(slot));
-        let given_up: Vec<Ticket> = given_up.map(|(ticket, _)| *ticket).collect();
-        for ticket in given_up {
-            self.close(ticket, CloseReason::Overtaken);
-        }
-    }
-
-    fn wants_spare(&self, now: Instant) -> bool {
-        self.config.spare
-            && !self.shut_down
-            && self.waiting.is_empty()
-            && !self.backoff.is_failing()
-            && self.slots.len() < self.config.max_connections
-            && !self
-                .slots
-                .values()
-                .any(|slot| slot.is_dialling() || (slot.is_usable(now) && !slot.is_wearing(now)))
-    }
-
-    fn dial(&mut self, now: Instant) {
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket = self.next_ticket.wrapping_add(1);
-        self.slots.insert(ticket, Slot::new(now, self.limits));
-        self.actions.push_back(Action::Dial(ticket));
-    }
-
-    /// A dial that did not become good: pause, and tell those who waited for it.
-    fn fail_dial(&mut self, now: Instant, began: Instant, error: RequestError<E>) {
-        self.backoff.handle_failure(now, began);
-        // Another dial, or a connection that is only full for the moment, may still serve them.
-        if self.slots.values().any(|slot| slot.is_dialling() || (slot.is_open() && !slot.is_suspect())) {
-            return;
-        }
-        for Waiting { waiter, .. } in self.waiting.drain(..) {
-            self.actions.push_back(Action::Fail { waiter, error: error.clone() });
         }
     }
 
@@ -560,28 +491,6 @@ pub enum Proof {
     Lasts(Duration),
 }
 
-/// What one connection may carry.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Limits {
-    /// No new stream at this age.
-    pub max_age: Duration,
-    /// Streams over its whole life.
-    pub max_count: u32,
-    /// Streams at a time.
-    pub max_streams: u32,
-}
-
-impl Limits {
-    /// No limit of zero: such a connection could never be used, and the pool would dial for ever.
-    fn sane(self) -> Self {
-        Self {
-            max_age: self.max_age.max(MIN_AGE),
-            max_count: self.max_count.max(1),
-            max_streams: self.max_streams.max(1),
-        }
-    }
-}
-
 /// What is known of the path under a connection.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Path {
@@ -593,64 +502,6 @@ pub struct Path {
     pub bulk: u32,
     /// In loss recovery, or bytes under way without progress.
     pub sick: bool,
-}
-
-/// How a pool behaves; the defaults are the seed's.
-#[derive(Clone, Copy, Debug)]
-pub struct Config {
-    /// Our own limits on one connection (60 s, 16 streams, 256 at a time); the peer's, if smaller, hold.
-    pub limits: Limits,
-    /// A connection without a stream is closed after this time (10 s); more saves handshakes, costs sockets.
-    pub idle_max: Duration,
-    /// Connections of any state at a time (1024); bounds sockets and memory.
-    pub max_connections: usize,
-    /// Requests that may wait at a time (4096); bounds memory while the server is away.
-    pub max_waiting: usize,
-    /// How long a request waits, and a new connection for its first byte (10 s).
-    pub request_timeout: Duration,
-    /// The shortest pause after a failed dial (250 ms).
-    pub backoff_min: Duration,
-    /// The longest pause after failed dials (20 s).
-    pub backoff_max: Duration,
-    /// The longest pause while a request waits (1 s).
-    pub backoff_waiting: Duration,
-    /// Another dial begins when the newest has kept a request waiting for so long, and a new connection that has said
-    /// nothing for so long takes no more streams (1 s): as long as the kernel takes to send a lost SYN again.
-    pub hedge: Duration,
-    /// Connections set apart for bulk streams at a time (4); more than the default is an unfair share of the path.
-    pub bulk_lanes: usize,
-    /// Whether to dial one connection ahead (true): no stream waits for a handshake, at the price of one idle socket.
-    pub spare: bool,
-}
-
-impl Config {
-    fn sane(self) -> Self {
-        Self {
-            limits: self.limits.sane(),
-            hedge: self.hedge.max(MIN_HEDGE),
-            max_connections: self.max_connections.max(1),
-            request_timeout: self.request_timeout.min(FOREVER),
-            ..self
-        }
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            limits: Limits { max_age: Duration::from_secs(60), max_count: 16, max_streams: 256 },
-            idle_max: Duration::from_secs(10),
-            max_connections: 1024,
-            max_waiting: 4096,
-            request_timeout: Duration::from_secs(10),
-            backoff_min: Duration::from_millis(250),
-            backoff_max: Duration::from_secs(20),
-            backoff_waiting: Duration::from_secs(1),
-            hedge: Duration::from_secs(1),
-            bulk_lanes: 4,
-            spare: true,
-        }
-    }
 }
 
 /// What a pool holds at one moment.
@@ -708,10 +559,3 @@ enum Announce {
     GoAway,
     Nothing,
 }
-
-/// Any age above zero lets the stream through for which the connection was dialled.
-const MIN_AGE: Duration = Duration::from_millis(1);
-/// Hedges are for lost packets, not for a busy loop.
-const MIN_HEDGE: Duration = Duration::from_millis(100);
-/// Longer than any process lives, and still on the clock.
-const FOREVER: Duration = Duration::from_hours(24 * 365);
