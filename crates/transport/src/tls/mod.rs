@@ -13,6 +13,8 @@
 
 mod admission;
 mod ahead;
+mod alert;
+mod classify;
 mod client;
 mod clock;
 mod fault;
@@ -29,9 +31,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use admission::{Admission, Inadmissible};
+pub use alert::{Explainer, explain_alert};
 pub use client::ClientTls;
 pub use clock::Clock;
-pub use fault::{Explainer, Fault, HandshakeError, explain_alert};
+pub use fault::{Fault, HandshakeError};
 pub(crate) use files::read_certificates;
 pub use files::{LoadError, LoadFault, TlsFiles, is_closed};
 pub use revocation::RevocationList;

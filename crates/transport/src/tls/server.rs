@@ -13,7 +13,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsAcceptor;
 
 use super::ahead::ReadAhead;
-use super::fault::{Explainer, Fault, HandshakeError, classify, classify_verdict};
+use super::alert::Explainer;
+use super::classify::{classify, classify_verdict};
+use super::fault::{Fault, HandshakeError};
 use super::files::{LoadError, Material};
 use super::judge::Judge;
 use super::provider::provider;

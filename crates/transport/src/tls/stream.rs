@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use super::ahead::ReadAhead;
-use super::fault::Explainer;
+use super::alert::Explainer;
 use super::standing::Standing;
 use crate::cert::{Certificate, Identity};
 
