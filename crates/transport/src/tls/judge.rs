@@ -24,6 +24,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::admission::{Admission, Inadmissible};
 use super::clock::unix_time;
+use super::end::Verifier;
 use super::standing::Shown;
 use crate::cert::{Certificate, Role};
 
@@ -83,7 +84,7 @@ impl<V: ?Sized> Judge<V> {
     }
 
     /// Asks the list about the peer whose signature was good.
-    fn admit(&self) -> Result<(), Error> {
+    pub(super) fn admit(&self) -> Result<(), Error> {
         let Some(admission) = &self.admission else { return Ok(()) };
         let Some(certificate) = self.seen.lock().certificate.clone() else { return Ok(()) };
         admission.admit(&certificate).map_err(|inadmissible| {
@@ -97,31 +98,12 @@ impl<V: ?Sized> Judge<V> {
     }
 }
 
-impl Judge<dyn ClientCertVerifier> {
-    /// Would this client be let in at `now`?
+impl<V: Verifier + ?Sized> Judge<V> {
+    /// Would the peer be let in at `now` with what it showed?
     pub(super) fn recheck(&self, shown: &Shown, now: SystemTime) -> Result<(), Error> {
-        let (end_entity, intermediates) = split(shown)?;
-        self.verify_client_cert(end_entity, intermediates, at(now)?)?;
-        self.admit()
+        let now = unix_time(now).ok_or(Error::FailedToGetCurrentTime)?;
+        V::judge(self, shown, now)
     }
-}
-
-impl Judge<WebPkiServerVerifier> {
-    /// Would this server be accepted at `now`?
-    pub(super) fn recheck(&self, shown: &Shown, now: SystemTime) -> Result<(), Error> {
-        let (end_entity, intermediates) = split(shown)?;
-        let name = shown.name.as_ref().ok_or(CertificateError::NotValidForName)?;
-        self.verify_server_cert(end_entity, intermediates, name, &[], at(now)?)?;
-        Ok(())
-    }
-}
-
-fn split(shown: &Shown) -> Result<(&CertificateDer<'static>, &[CertificateDer<'static>]), Error> {
-    Ok(shown.chain.split_first().ok_or(CertificateError::BadEncoding)?)
-}
-
-fn at(now: SystemTime) -> Result<UnixTime, Error> {
-    unix_time(now).ok_or(Error::FailedToGetCurrentTime)
 }
 
 /// A fault that has no name in rustls; the peer is told `certificate_unknown`.

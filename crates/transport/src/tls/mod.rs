@@ -17,6 +17,7 @@ mod alert;
 mod classify;
 mod client;
 mod clock;
+mod end;
 mod fault;
 mod files;
 mod judge;

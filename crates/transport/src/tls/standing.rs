@@ -14,6 +14,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustls::{CertificateError, Error};
 use rustls_pki_types::{CertificateDer, ServerName};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -49,6 +50,11 @@ impl Shown {
     /// What a good handshake at `at` has left; `None` if the peer showed no certificate.
     pub(super) fn from_seen(seen: Seen, name: Option<ServerName<'static>>, at: SystemTime) -> Option<Self> {
         Some(Self { certificate: seen.certificate?, chain: seen.chain, name, at })
+    }
+
+    /// The peer's certificate, and what it sent along.
+    pub(super) fn split(&self) -> Result<(&CertificateDer<'static>, &[CertificateDer<'static>]), Error> {
+        Ok(self.chain.split_first().ok_or(CertificateError::BadEncoding)?)
     }
 }
 
