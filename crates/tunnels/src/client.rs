@@ -26,6 +26,7 @@ use transport::{ClientTls, ListenOptions};
 use crate::carrier::{Alone, Vigil};
 use crate::listen::Door;
 use crate::outbound::{Opened, Outbound};
+use crate::papers::Papers;
 use crate::relay::{Armed, Broken, Muxed, Plain, Quiet, Report, relay};
 use crate::shutdown::{Phase, Shutdown};
 use crate::{Error, carrier, config, memory, refused, tasks};
@@ -142,19 +143,6 @@ impl std::fmt::Debug for Reloader {
 }
 
 impl Reloader {
-    /// Our own certificate: its file and its end.
-    pub(crate) fn certificate(&self) -> Option<(PathBuf, SystemTime)> {
-        let file = self.0.config.tls.as_ref()?.cert.clone();
-        Some((file, self.0.tls.as_ref()?.certificate().not_after))
-    }
-
-    /// The file of revocation lists, if one of them is older than it should be.
-    pub(crate) fn stale_list(&self) -> Option<PathBuf> {
-        let file = self.0.config.tls.as_ref()?.crl.clone()?;
-        let now = SystemTime::now();
-        self.0.tls.as_ref()?.revocation_lists().iter().any(|list| list.is_stale(now)).then_some(file)
-    }
-
     /// Takes users and certificates as they are now. A connection whose server the new CA or revocation lists refuse is cut;
     /// other live streams are not touched.
     ///
@@ -170,6 +158,23 @@ impl Reloader {
             event::config_warning(&warning);
         }
         Ok(())
+    }
+}
+
+impl Papers for Reloader {
+    fn renew(&self) -> Result<(), Error> {
+        self.reload()
+    }
+
+    fn certificate(&self) -> Option<(PathBuf, SystemTime)> {
+        let file = self.0.config.tls.as_ref()?.cert.clone();
+        Some((file, self.0.tls.as_ref()?.certificate().not_after))
+    }
+
+    fn stale_list(&self) -> Option<PathBuf> {
+        let file = self.0.config.tls.as_ref()?.crl.clone()?;
+        let now = SystemTime::now();
+        self.0.tls.as_ref()?.revocation_lists().iter().any(|list| list.is_stale(now)).then_some(file)
     }
 }
 

@@ -49,6 +49,7 @@ mod mux;
 mod notify;
 mod outbound;
 mod panics;
+mod papers;
 mod penalty;
 pub mod pki;
 mod refused;

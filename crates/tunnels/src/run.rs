@@ -6,10 +6,9 @@
 //! | SIGHUP | renew certificates, users, identities, grants and limits; cut what has lost its right, touch nothing else |
 //! | SIGUSR1 | open the log file anew, as after a rename by logrotate |
 
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
 
+use remux::Budget;
 use sla::event::{self, Area, Role};
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +18,7 @@ use crate::descriptors::Descriptors;
 use crate::log::{self, Log};
 use crate::notify;
 use crate::panics::Panics;
+use crate::papers::{self, Papers};
 use crate::shutdown::Shutdown;
 use crate::{Client, Error, Server, config, memory};
 
@@ -38,19 +38,9 @@ pub fn client(mut config: config::Client) -> Result<(), Error> {
         let warning = cell::settle(config.user.as_deref(), &config.source)?;
         let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
         start(Role::Client, config.warnings.iter().chain(&warning));
-        event::resources(memory::ceiling(client.budget().limit()), descriptors.budget() as u64);
-        let reloader = client.reloader();
-        let shutdown = Shutdown::new();
-        let (papers, lists) = (reloader.clone(), reloader.clone());
-        let mut tasks = signals(&shutdown, &log, move || reload(reloader.reload()))?;
-        tasks.spawn(watch_certificate(move || papers.certificate(), move || lists.stale_list()));
-        tasks.spawn(memory::watch(client.budget().clone()));
-        tasks.spawn(notify::feed_watchdog());
-        notify::ready();
-        tasks.spawn(end_after_panics(panics.clone(), shutdown.clone()));
-        client.serve(shutdown).await;
-        log.finish().await;
-        if panics.are_enough() { Err(Error::Panicked) } else { Ok(()) }
+        let (budget, papers) = (client.budget().clone(), client.reloader());
+        event::resources(memory::ceiling(budget.limit()), descriptors.budget() as u64);
+        live(log, panics, budget, papers, |shutdown| client.serve(shutdown)).await
     })
 }
 
@@ -70,19 +60,9 @@ pub fn server(mut config: config::Server) -> Result<(), Error> {
         let warning = cell::settle(config.user.as_deref(), &config.source)?;
         let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
         start(Role::Server, config.warnings.iter().chain(&warning));
-        event::resources(memory::ceiling(server.budget().limit()), descriptors.budget() as u64);
-        let reloader = server.reloader();
-        let shutdown = Shutdown::new();
-        let (papers, lists) = (reloader.clone(), reloader.clone());
-        let mut tasks = signals(&shutdown, &log, move || reload(reloader.reload()))?;
-        tasks.spawn(watch_certificate(move || papers.certificate(), move || lists.stale_list()));
-        tasks.spawn(memory::watch(server.budget().clone()));
-        tasks.spawn(notify::feed_watchdog());
-        notify::ready();
-        tasks.spawn(end_after_panics(panics.clone(), shutdown.clone()));
-        server.serve(shutdown).await;
-        log.finish().await;
-        if panics.are_enough() { Err(Error::Panicked) } else { Ok(()) }
+        let (budget, papers) = (server.budget().clone(), server.reloader());
+        event::resources(memory::ceiling(budget.limit()), descriptors.budget() as u64);
+        live(log, panics, budget, papers, |shutdown| server.serve(shutdown)).await
     })
 }
 
@@ -110,6 +90,27 @@ fn start<'a>(role: Role, warnings: impl Iterator<Item = &'a String>) {
     }
 }
 
+/// Serves until told to stop, with all that a process does beside it.
+async fn live<F: Future<Output = ()>>(
+    log: Log,
+    panics: Arc<Panics>,
+    budget: Arc<Budget>,
+    papers: impl Papers,
+    serve: impl FnOnce(Shutdown) -> F,
+) -> Result<(), Error> {
+    let shutdown = Shutdown::new();
+    let renewed = papers.clone();
+    let mut tasks = signals(&shutdown, &log, move || papers::renew(&renewed))?;
+    tasks.spawn(papers::watch(papers));
+    tasks.spawn(memory::watch(budget));
+    tasks.spawn(notify::feed_watchdog());
+    notify::ready();
+    tasks.spawn(end_after_panics(panics.clone(), shutdown.clone()));
+    serve(shutdown).await;
+    log.finish().await;
+    if panics.are_enough() { Err(Error::Panicked) } else { Ok(()) }
+}
+
 /// A fault that comes again and again is not lived with.
 async fn end_after_panics(panics: Arc<Panics>, shutdown: Shutdown) {
     panics.enough().await;
@@ -119,13 +120,6 @@ async fn end_after_panics(panics: Arc<Panics>, shutdown: Shutdown) {
 
 /// The tasks beside the serving one; they end with this value.
 pub(crate) type Tasks = tokio::task::JoinSet<()>;
-
-fn reload(outcome: Result<(), Error>) {
-    match outcome {
-        Ok(()) => event::reloaded("certificates, users, identities and grants"),
-        Err(error) => event::reload_failed("configuration", &error.to_string()),
-    }
-}
 
 /// Listens to the signals of the table above; what SIGHUP does is the caller's.
 pub(crate) fn signals(
@@ -159,33 +153,3 @@ pub(crate) fn signals(
     });
     Ok(tasks)
 }
-
-/// Says when our own certificate comes near its end, and again at each nearer threshold, and that revocation lists are stale.
-async fn watch_certificate(
-    certificate: impl Fn() -> Option<(PathBuf, SystemTime)>,
-    stale_list: impl Fn() -> Option<PathBuf>,
-) {
-    let mut told = None;
-    while let Some((file, end)) = certificate() {
-        if let Some(list) = stale_list() {
-            event::crl_stale(&list.display().to_string());
-        }
-        let now = SystemTime::now();
-        let file = file.display().to_string();
-        match end.duration_since(now) {
-            Err(_) => event::certificate_expired(&file),
-            Ok(left) => {
-                if let Some(threshold) = transport::expiry_warning(end, now, told) {
-                    told = Some(threshold);
-                    let days = u32::try_from(left.as_secs() / DAY).unwrap_or(u32::MAX);
-                    event::certificate_expiring(&file, days);
-                }
-            }
-        }
-        tokio::time::sleep(CERTIFICATE_CHECK).await;
-    }
-}
-
-/// How often the end of the certificate is looked at.
-const CERTIFICATE_CHECK: Duration = Duration::from_hours(1);
-const DAY: u64 = 86_400;

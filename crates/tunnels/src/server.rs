@@ -25,6 +25,7 @@ use crate::access::{Policy, Terms};
 use crate::carrier::{Alone, Vigil};
 use crate::destination::Destinations;
 use crate::listen::Door;
+use crate::papers::Papers;
 use crate::penalty::Penalties;
 use crate::registry::{Held, Registry};
 use crate::relay::{Broken, Endpoint, Muxed, Plain, Quiet, Report, relay};
@@ -159,12 +160,6 @@ impl std::fmt::Debug for Reloader {
 }
 
 impl Reloader {
-    /// Our own certificate: its file and its end.
-    pub(crate) fn certificate(&self) -> Option<(PathBuf, SystemTime)> {
-        let file = self.0.config.tls.as_ref()?.cert.clone();
-        Some((file, self.0.tls.as_ref()?.certificate().not_after))
-    }
-
     /// Takes certificates, identities, grants and limits as they are now. What has lost its right is cut, and resets what it
     /// carried: connections whose identity is not let in any more, was revoked or no longer chains to the CA, and streams to
     /// destinations that are no longer open. Limits count for what is asked from now on.
@@ -196,9 +191,19 @@ impl Reloader {
             tls.review();
         }
     }
+}
 
-    /// The file of revocation lists, if one of them is older than it should be.
-    pub(crate) fn stale_list(&self) -> Option<PathBuf> {
+impl Papers for Reloader {
+    fn renew(&self) -> Result<(), Error> {
+        self.reload()
+    }
+
+    fn certificate(&self) -> Option<(PathBuf, SystemTime)> {
+        let file = self.0.config.tls.as_ref()?.cert.clone();
+        Some((file, self.0.tls.as_ref()?.certificate().not_after))
+    }
+
+    fn stale_list(&self) -> Option<PathBuf> {
         let file = self.0.config.tls.as_ref()?.crl.clone()?;
         let now = SystemTime::now();
         self.0.tls.as_ref()?.revocation_lists().iter().any(|list| list.is_stale(now)).then_some(file)
