@@ -1,40 +1,25 @@
 //! The real program, from its command line to its exit code. Nothing here listens or connects.
 
+#[path = "../../../tests/program.rs"]
+mod program;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Command;
+
+use program::shown;
 
 const GOOD: &str = "server:\n  addr: 127.0.0.1:8443\nclient:\n  addr: 127.0.0.1:1080\ntls:\n  server: {ca: ca.crt}\n  client: {cert: client.crt, key: client.key}\n";
 
 fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tunnels-client"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(b"TUNNELS_")) {
-        command.env_remove(name);
-    }
-    command.stdin(Stdio::null());
-    command
+    program::command(env!("CARGO_BIN_EXE_tunnels-client"))
 }
 
 fn run(arguments: &[&str]) -> (i32, String, String) {
     shown(program().args(arguments).output().expect("run"))
-}
-
-fn shown(output: Output) -> (i32, String, String) {
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    (output.status.code().expect("exit code"), text(output.stdout), without_code(text(output.stderr)))
-}
-
-/// The line without its code, which `docs/errors.md` holds to; there is one.
-fn without_code(line: String) -> String {
-    let Some((program, rest)) = line.split_once(": ") else { return line };
-    let Some((code, rest)) = rest.split_once(' ') else { return line };
-    let is_code =
-        code.len() == 7 && code.as_bytes()[3] == b'-' && code[..3].bytes().all(|b| b.is_ascii_uppercase());
-    assert!(is_code, "no code: {line}");
-    format!("{program}: {rest}")
 }
 
 /// A folder with certificates, and a configuration file of those bytes.

@@ -1,29 +1,16 @@
 //! The real toolbox, from its command line to its exit code.
 
+#[path = "../../../tests/program.rs"]
+mod program;
+
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 fn run(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tunnels"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_bytes().starts_with(b"TUNNELS_")) {
-        command.env_remove(name);
-    }
-    let output = command.args(arguments).current_dir(folder).stdin(Stdio::null()).output().expect("run");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    (output.status.code().expect("exit code"), text(output.stdout), without_code(text(output.stderr)))
-}
-
-/// The line without its code, which `docs/errors.md` holds to; there is one.
-fn without_code(line: String) -> String {
-    let Some((program, rest)) = line.split_once(": ") else { return line };
-    let Some((code, rest)) = rest.split_once(' ') else { return line };
-    let is_code =
-        code.len() == 7 && code.as_bytes()[3] == b'-' && code[..3].bytes().all(|b| b.is_ascii_uppercase());
-    assert!(is_code, "no code: {line}");
-    format!("{program}: {rest}")
+    let mut command = program::command(env!("CARGO_BIN_EXE_tunnels"));
+    program::shown(command.args(arguments).current_dir(folder).output().expect("run"))
 }
 
 fn here() -> tempfile::TempDir {
