@@ -11,8 +11,9 @@
 //! A source (an IPv4 address, or an IPv6 /64) that never failed meets two bounds only: the process-wide room, where it
 //! waits, and half of that room for itself. Everything finer bites marked sources, whose handshakes failed.
 //!
-//! When the room is full, whoever holds most of it makes room: its oldest handshake, once that had its fair time. So a crowd of
-//! silent connections costs a good client half a second and not its whole dial.
+//! A quarter of the room is kept for sources that are known, as they have proven an identity lately: no crowd of strangers
+//! can keep them waiting. Strangers among themselves make room: whoever holds most gives up its oldest handshake, once that
+//! had its fair time. So a crowd of silent connections costs a newcomer half a second and not its whole dial.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -21,9 +22,11 @@ use std::time::{Duration, Instant};
 /// The limits; every time and count of one server process.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Limits {
-    /// Connections accepted and not yet authenticated, in the process. A slot costs a descriptor and about 40 KiB.
+    /// Handshakes under way in the process. Each costs a descriptor and about 40 KiB. Strangers, who have not proven an
+    /// identity lately, have at most [`Self::for_strangers`] of them. As many connections again may wait for a place; each
+    /// costs a descriptor.
     pub pending: usize,
-    /// From this many on, marked sources are refused at random: rarely at first, always at `pending`.
+    /// From this many strangers on, marked sources are refused at random: rarely at first, always when theirs are full.
     pub refuse_from: usize,
     /// Pending connections of one marked source.
     pub pending_per_source: usize,
@@ -72,12 +75,23 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Three quarters of [`Self::pending`], and at least one: the rest is kept for who is known.
+    pub const fn for_strangers(&self) -> usize {
+        self.pending - self.pending / 4
+    }
+}
+
 /// Decides who is let in. Call [`Self::admit`] for each accepted connection and, for each admitted one,
 /// [`Self::handle_done`] exactly once.
 #[derive(Debug)]
 pub struct Gate {
     limits: Limits,
     pending: usize,
+    /// Those of [`Self::pending`] that came from unknown sources.
+    strangers: usize,
+    /// Those of them that were asked to go.
+    leaving: usize,
     /// Tickets that nobody has been asked to give back, oldest first; connections without a source are one source.
     pending_by: HashMap<Option<Source>, VecDeque<Ticket>>,
     marked: HashMap<Source, Mark>,
@@ -94,6 +108,7 @@ pub struct Gate {
 pub struct Ticket {
     number: u64,
     source: Option<Source>,
+    is_known: bool,
     since: Instant,
 }
 
@@ -112,6 +127,8 @@ impl Gate {
         Self {
             limits,
             pending: 0,
+            strangers: 0,
+            leaving: 0,
             pending_by: HashMap::new(),
             trusted: HashMap::new(),
             marked: HashMap::new(),
@@ -121,14 +138,25 @@ impl Gate {
         }
     }
 
-    /// Is there room for another connection at all? While not, do not accept: the kernel's queue waits.
-    pub fn has_room(&self) -> bool {
+    /// Is there room for another connection from `source`? While not, let it wait.
+    pub fn has_room(&self, now: Instant, source: Option<Source>) -> bool {
         self.pending < self.limits.pending
+            && (self.strangers < self.limits.for_strangers() || self.is_known(now, source))
+    }
+
+    /// Whether `source` has proven an identity in the last ten minutes, or can't be a stranger: this machine's own.
+    pub fn is_known(&self, now: Instant, source: Option<Source>) -> bool {
+        source.is_none_or(|source| self.is_exempt(source) || self.is_trusted(now, source))
     }
 
     /// Connections admitted and not done.
     pub fn pending(&self) -> usize {
         self.pending
+    }
+
+    /// Those among them that were asked to go by [`Self::next_to_go`].
+    pub fn leaving(&self) -> usize {
+        self.leaving
     }
 
     /// Sources marked for a failure; at most [`Limits::table`].
@@ -142,45 +170,62 @@ impl Gate {
     /// # Errors
     /// [`Refusal`] says which limit stands against it; nothing is counted then but the token it used.
     pub fn admit(&mut self, now: Instant, source: Option<Source>, dice: u32) -> Result<Ticket, Refusal> {
-        if !self.has_room() {
+        if !self.has_room(now, source) {
             return Err(Refusal::Full);
         }
+        let is_known = self.is_known(now, source);
         if let Some(source) = source.filter(|source| !self.is_exempt(*source)) {
             self.judge(now, source, dice)?;
         }
         self.pending += 1;
-        let ticket = Ticket { number: self.next_ticket, source, since: now };
+        self.strangers += usize::from(!is_known);
+        let ticket = Ticket { number: self.next_ticket, source, is_known, since: now };
         self.next_ticket += 1;
         self.pending_by.entry(source).or_default().push_back(ticket);
         Ok(ticket)
     }
 
-    /// The pending connection that should go when another one waits for room: the oldest of the source that has most. Ask
-    /// once for each connection that waits; it is not named again.
+    /// The pending connection that should go when another one waits for room: the oldest of the source that has most, a
+    /// stranger's as long as there is one. Ask once for each connection that waits; it is not named again.
     ///
     /// # Errors
-    /// None has had its fair time yet: ask again then. `None` if every one was named before, and room is on its way.
-    pub fn next_to_go(&mut self, now: Instant) -> Result<Ticket, Option<Instant>> {
+    /// None has had its fair time yet: ask again then. `None` if there is none, or each was named before and room is on
+    /// its way; a stranger that waits (`for_known` false) gets strangers' places only.
+    pub fn next_to_go(&mut self, now: Instant, for_known: bool) -> Result<Ticket, Option<Instant>> {
         let oldest = |tickets: &VecDeque<Ticket>| tickets.front().map(|ticket| ticket.number);
-        let heaviest = self.pending_by.iter_mut().filter(|(_, tickets)| !tickets.is_empty());
+        let is_strange = |tickets: &VecDeque<Ticket>| tickets.front().is_some_and(|ticket| !ticket.is_known);
+        let takes_known = for_known && !self.pending_by.values().any(is_strange);
+        let heaviest = self.pending_by.iter_mut().filter(|(_, tickets)| {
+            is_strange(tickets) || (takes_known && !tickets.is_empty())
+        });
         let heaviest =
             heaviest.max_by_key(|(_, tickets)| (tickets.len(), std::cmp::Reverse(oldest(tickets))));
         let Some((_, tickets)) = heaviest else { return Err(None) };
         match tickets.front().map(|ticket| ticket.since + self.limits.fair_time) {
             Some(due) if due > now => Err(Some(due)),
-            _ => tickets.pop_front().ok_or(None),
+            _ => {
+                let ticket = tickets.pop_front().ok_or(None)?;
+                self.leaving += 1;
+                Ok(ticket)
+            }
         }
     }
 
     /// An admitted connection has been authenticated, has failed or is gone.
     pub fn handle_done(&mut self, now: Instant, ticket: Ticket, outcome: Outcome) {
         self.pending = self.pending.saturating_sub(1);
+        self.strangers = self.strangers.saturating_sub(usize::from(!ticket.is_known));
+        let mut was_asked = true;
         if let Some(tickets) = self.pending_by.get_mut(&ticket.source) {
-            tickets.retain(|other| other.number != ticket.number);
+            tickets.retain(|other| {
+                was_asked &= other.number != ticket.number;
+                other.number != ticket.number
+            });
             if tickets.is_empty() {
                 self.pending_by.remove(&ticket.source);
             }
         }
+        self.leaving = self.leaving.saturating_sub(usize::from(was_asked));
         let Some(source) = ticket.source else { return };
         let penalty = match outcome {
             Outcome::Gone => return,
@@ -214,9 +259,9 @@ impl Gate {
         if own >= limits.pending_per_source {
             return Err(Refusal::PendingPerSource);
         }
-        if self.pending >= limits.refuse_from {
-            let over = self.pending - limits.refuse_from + 1;
-            let range = limits.pending.saturating_sub(limits.refuse_from).max(1);
+        if self.strangers >= limits.refuse_from {
+            let over = self.strangers - limits.refuse_from + 1;
+            let range = limits.for_strangers().saturating_sub(limits.refuse_from).max(1);
             // The chance rises from 1 in `range` to certainty.
             if (dice as usize) % range < over {
                 return Err(Refusal::Early);
@@ -396,12 +441,18 @@ mod tests {
     #[test]
     fn process_never_has_more_pending_than_its_room() {
         let (mut gate, now) = gate();
-        let mut last = None;
-        for host in 0..256_u32 {
-            let source = Some(Source::from(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + host))));
-            last = Some(gate.admit(now, source, 0).expect("room"));
+        for host in 0..64 {
+            fail(&mut gate, now, &format!("192.0.2.{host}"), Outcome::Authenticated);
         }
-        assert!(!gate.has_room());
+        for host in 0..192_u32 {
+            let source = Some(Source::from(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + host))));
+            gate.admit(now, source, 0).expect("room");
+        }
+        let mut last = None;
+        for host in 0..64 {
+            last = Some(gate.admit(now, source(&format!("192.0.2.{host}")), 0).expect("room"));
+        }
+        assert_eq!(gate.pending(), 256);
         assert_eq!(gate.admit(now, source(A), u32::MAX), Err(Refusal::Full));
         assert_eq!(gate.admit(now, None, u32::MAX), Err(Refusal::Full), "a Unix socket counts too");
         gate.handle_done(now, last.expect("admitted"), Outcome::Authenticated);
@@ -410,33 +461,56 @@ mod tests {
 
     #[test]
     fn source_that_holds_most_of_a_full_room_gives_up_its_oldest_handshakes_after_their_fair_time() {
-        let mut gate = Gate::new(Limits { pending: 10, ..Limits::default() });
+        let mut gate = Gate::new(Limits { pending: 13, ..Limits::default() });
         let start = Instant::now();
         let first = gate.admit(start, source("10.0.0.1"), 0).expect("room");
         let crowd: Vec<_> = (0..5).map(|_| gate.admit(start, source(A), 0).expect("room")).collect();
         let rest: Vec<_> =
             (2..6).map(|n| gate.admit(start, source(&format!("10.0.0.{n}")), 0).expect("room")).collect();
         let due = start + Duration::from_millis(500);
-        assert!(!gate.has_room());
-        assert_eq!(gate.next_to_go(start), Err(Some(due)));
-        assert_eq!(gate.next_to_go(due), Ok(crowd[0]));
-        assert!(!gate.has_room(), "it has room only when that one is gone");
+        assert!(!gate.has_room(due, source(A)));
+        assert_eq!(gate.next_to_go(start, false), Err(Some(due)));
+        assert_eq!(gate.next_to_go(due, false), Ok(crowd[0]));
+        assert!(!gate.has_room(due, source(A)), "it has room only when that one is gone");
         gate.handle_done(due, crowd[0], Outcome::MadeRoom);
-        assert!(gate.has_room());
+        assert!(gate.has_room(due, source(A)));
         for ticket in &crowd[1..4] {
-            assert_eq!(gate.next_to_go(due), Ok(*ticket));
+            assert_eq!(gate.next_to_go(due, false), Ok(*ticket));
             gate.handle_done(due, *ticket, Outcome::MadeRoom);
         }
-        assert_eq!(gate.next_to_go(due), Ok(first), "all have one now: the oldest goes");
+        assert_eq!(gate.next_to_go(due, false), Ok(first), "all have one now: the oldest goes");
         assert_eq!(gate.marked(), 1, "the crowd's source, which meets the finer limits from now on");
         for _ in 0..5 {
-            gate.next_to_go(due).expect("one more");
+            gate.next_to_go(due, false).expect("one more");
         }
-        assert_eq!(gate.next_to_go(due), Err(None), "each is named once");
+        assert_eq!(gate.next_to_go(due, false), Err(None), "each is named once");
         for ticket in rest {
             gate.handle_done(due, ticket, Outcome::Gone);
         }
         assert_eq!(gate.pending(), 2);
+    }
+
+    #[test]
+    fn quarter_of_the_room_is_kept_for_sources_that_are_known() {
+        let (mut gate, start) = gate();
+        fail(&mut gate, start, A, Outcome::Authenticated);
+        for host in 0..192_u32 {
+            let source = Some(Source::from(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + host))));
+            gate.admit(start, source, 0).expect("room for strangers");
+        }
+        assert_eq!(gate.admit(start, source("198.51.100.8"), 0), Err(Refusal::Full));
+        let known = gate.admit(start, source(A), 0).expect("kept for it");
+        gate.admit(start, source("127.0.0.1"), 0).expect("no stranger");
+        gate.admit(start, None, 0).expect("no stranger either");
+        let due = start + Duration::from_millis(500);
+        for n in 0..192 {
+            assert_eq!(gate.leaving(), n);
+            assert_ne!(gate.next_to_go(due, n % 2 == 0), Ok(known), "strangers go first");
+        }
+        assert_eq!(gate.next_to_go(due, false), Err(None), "no place of a known one is taken for a stranger");
+        assert!(gate.next_to_go(due, true).is_ok());
+        let later = start + Duration::from_secs(601);
+        assert_eq!(gate.admit(later, source(A), 0), Err(Refusal::Full), "in time it is a stranger again");
     }
 
     #[test]
@@ -472,12 +546,12 @@ mod tests {
     fn marked_sources_are_refused_at_random_when_many_are_pending_and_clean_ones_are_not() {
         let (mut gate, now) = gate();
         fail(&mut gate, now, A, Outcome::BadCertificate);
-        for host in 0..192_u32 {
+        for host in 0..160_u32 {
             gate.admit(now, Some(Source::from(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + host)))), 0)
                 .expect("room");
         }
         let mut refused = 0;
-        for dice in 0..128 {
+        for dice in 0..64 {
             match gate.admit(now, source(A), dice) {
                 Ok(ticket) => gate.handle_done(now, ticket, Outcome::Gone),
                 Err(Refusal::Early) => refused += 1,
@@ -485,7 +559,7 @@ mod tests {
                 Err(other) => assert_eq!(other, Refusal::Rate),
             }
         }
-        assert_eq!(refused, 65, "half way to the room, half are refused");
+        assert_eq!(refused, 33, "half way to the room, half are refused");
         assert!(gate.admit(now, source("198.51.100.8"), 0).is_ok());
     }
 
@@ -552,7 +626,7 @@ mod tests {
             fail(&mut gate, now, host, Outcome::Malformed);
         }
         // The first fails again, so the second is now the oldest.
-        let first = Ticket { number: u64::MAX, source: source("10.0.0.1"), since: now };
+        let first = Ticket { number: u64::MAX, source: source("10.0.0.1"), is_known: false, since: now };
         gate.handle_done(now, first, Outcome::Malformed);
         fail(&mut gate, now, "10.0.0.4", Outcome::Malformed);
         assert_eq!(gate.marked(), 3);

@@ -1,27 +1,31 @@
 //! The accepting side: a listener that no slow, broken or hostile peer can stop.
 //!
 //! ```text
-//! accept(2) ── room? ── Gate: admit ──▶ Incoming ──handshake──▶ Stream
-//!     │          │           └─ refused: RST           └─▶ HandshakeError, counted by the Gate
-//!     │          └─ wait until a pending handshake ends; the oldest of whoever holds most is asked to
+//! accept(2) ──▶ Lobby ── room? ──▶ Gate: admit ──▶ Incoming ──handshake──▶ Stream
+//!     │           │        │             └─ refused: RST           └─▶ HandshakeError, counted by the Gate
+//!     │           │        └─ wait until a pending handshake ends; the oldest of whoever holds most is asked to
+//!     │           └─ full: whoever has most there loses its newest, RST
 //!     └─ out of descriptors: pause 10 ms .. 1 s, tell once a minute
 //! ```
 
 mod bind;
 mod door;
 mod failure;
+mod lobby;
 
+use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 
 pub use bind::BindError;
 use bind::SocketFile;
-use door::{Door, Permit};
+use door::{Door, Next, Permit};
 use failure::{AcceptFailure, Pause, judge_accept};
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::time::sleep;
+use tokio::time::{sleep, sleep_until};
 
 use crate::limits::{Limits, Outcome, Source};
 use crate::net::{Address, Net};
@@ -63,11 +67,21 @@ pub struct Acceptor {
     options: ListenOptions,
     door: Option<Arc<Door>>,
     pause: Mutex<Pause>,
-    /// Accepted, and waiting for room: kept here so that a cancelled accept loses nothing.
-    waiting: Mutex<Option<Accepted>>,
 }
 
-type Accepted = (Socket, String, Option<IpAddr>);
+/// A socket that has come, and from where.
+#[derive(Debug)]
+struct Accepted {
+    socket: Socket,
+    remote: String,
+    ip: Option<IpAddr>,
+}
+
+impl Accepted {
+    fn source(&self) -> Option<Source> {
+        self.ip.map(Source::from)
+    }
+}
 
 #[derive(Debug)]
 enum Listener {
@@ -82,9 +96,35 @@ impl Acceptor {
     /// # Errors
     /// [`BindError`] says why not and what to do.
     pub async fn bind(net: Net, address: &Address, options: ListenOptions) -> Result<Self, BindError> {
-        let listener = bind::bind(net, address, &options).await?;
         let door = options.limits.clone().map(Door::new);
-        Ok(Self { listener, options, door, pause: Mutex::default(), waiting: Mutex::default() })
+        Self::bind_with(net, address, options, door).await
+    }
+
+    /// Listens on all of `addresses`, or on none. The limits hold for all of them together.
+    ///
+    /// # Errors
+    /// [`BindError`] of the first that fails.
+    pub async fn bind_all(
+        net: Net,
+        addresses: &[Address],
+        options: &ListenOptions,
+    ) -> Result<Vec<Self>, BindError> {
+        let door = options.limits.clone().map(Door::new);
+        let mut acceptors = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            acceptors.push(Self::bind_with(net, address, options.clone(), door.clone()).await?);
+        }
+        Ok(acceptors)
+    }
+
+    async fn bind_with(
+        net: Net,
+        address: &Address,
+        options: ListenOptions,
+        door: Option<Arc<Door>>,
+    ) -> Result<Self, BindError> {
+        let listener = bind::bind(net, address, &options).await?;
+        Ok(Self { listener, options, door, pause: Mutex::default() })
     }
 
     /// Where it listens, with the port the system chose.
@@ -105,63 +145,85 @@ impl Acceptor {
         }
     }
 
-    /// The next connection that may begin. It never waits for a peer's bytes; while as many handshakes are pending as
-    /// may be, it asks one to end and waits for that, and when descriptors run out it pauses.
+    /// The next connection that may begin. It never waits for a peer's bytes. While as many handshakes are pending as may
+    /// be, it asks one to end and waits for that, and those that are known go first; when descriptors run out it pauses.
     ///
     /// Cancel safety: safe; no accepted connection is lost.
     ///
     /// # Errors
     /// Only when the listener itself is broken: stop using it.
     pub async fn accept(&self) -> io::Result<Incoming> {
+        let Some(door) = &self.door else {
+            return Ok(self.begin(self.accept_socket().await?, None));
+        };
         loop {
-            let is_waiting = self.waiting.lock().is_some();
-            if !is_waiting {
-                match self.accept_socket().await {
-                    Ok(accepted) => *self.waiting.lock() = Some(accepted),
-                    Err(error) => match judge_accept(&error) {
-                        AcceptFailure::Peer => continue,
-                        AcceptFailure::Listener => return Err(error),
-                        AcceptFailure::Resources => {
-                            let delay = self.pause.lock().next(&error);
-                            sleep(delay).await;
-                            continue;
-                        }
-                    },
+            // Registered before looking, so that no place that becomes free in between is missed.
+            let mut changed = pin!(door.changed());
+            changed.as_mut().enable();
+            let due = match door.next() {
+                Next::Begins(accepted, permit) => return Ok(self.begin(accepted, Some(permit))),
+                Next::Refused(accepted) => {
+                    let _ = accepted.socket.arm_reset();
+                    continue;
                 }
-            }
-            self.pause.lock().reset();
-            if let Some(door) = &self.door {
-                door.make_room().await;
-            }
-            let Some((socket, remote, ip)) = self.waiting.lock().take() else { continue };
-            // A socket that died already refuses options; reading it will tell.
-            let _ = self.options.socket.apply(&socket);
-            let permit = match &self.door {
-                None => None,
-                Some(door) => match door.admit(ip.map(Source::from)) {
-                    Ok(permit) => Some(permit),
-                    Err(refusal) => {
-                        door.note_refusal(&remote, refusal);
-                        let _ = socket.arm_reset();
-                        continue;
-                    }
-                },
+                Next::Wait(due) => due,
             };
-            return Ok(Incoming { socket, remote, permit });
+            let due = async {
+                match due {
+                    Some(due) => sleep_until(due).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = due => {}
+                accepted = self.accept_socket() => if let Some(left) = door.enter(accepted?) {
+                    let _ = left.socket.arm_reset();
+                },
+            }
         }
     }
 
+    fn begin(&self, accepted: Accepted, permit: Option<Permit>) -> Incoming {
+        let Accepted { socket, remote, .. } = accepted;
+        // A socket that died already refuses options; reading it will tell.
+        let _ = self.options.socket.apply(&socket);
+        Incoming { socket, remote, permit }
+    }
+
+    /// Cancel safety: safe; what is accepted is returned at once.
     async fn accept_socket(&self) -> io::Result<Accepted> {
+        loop {
+            match self.accept_once().await {
+                Ok(accepted) => {
+                    self.pause.lock().reset();
+                    return Ok(accepted);
+                }
+                Err(error) => match judge_accept(&error) {
+                    AcceptFailure::Peer => {}
+                    AcceptFailure::Listener => return Err(error),
+                    AcceptFailure::Resources => {
+                        let delay = self.pause.lock().next(&error);
+                        sleep(delay).await;
+                    }
+                },
+            }
+        }
+    }
+
+    async fn accept_once(&self) -> io::Result<Accepted> {
         match &self.listener {
             Listener::Tcp(listener) => {
                 let (socket, from) = listener.accept().await?;
-                Ok((Socket::from(socket), from.to_string(), Some(from.ip())))
+                let (remote, ip) = (from.to_string(), Some(from.ip()));
+                Ok(Accepted { socket: Socket::from(socket), remote, ip })
             }
             Listener::Unix { listener, .. } => {
                 let (socket, _) = listener.accept().await?;
                 let pid = socket.peer_cred().ok().and_then(|credentials| credentials.pid());
                 let remote = pid.map_or_else(|| "unix".to_owned(), |pid| format!("unix:pid={pid}"));
-                Ok((Socket::from(socket), remote, None))
+                Ok(Accepted { socket: Socket::from(socket), remote, ip: None })
             }
         }
     }
@@ -274,8 +336,8 @@ mod tests {
         let second = TcpStream::connect(address).await.expect("connect");
         {
             let mut accept = std::pin::pin!(acceptor.accept());
-            // Until it stands in the house's door.
-            while acceptor.waiting.lock().is_none() {
+            // Until it stands in the lobby.
+            while acceptor.door.as_ref().expect("limits").waiting() == 0 {
                 let early = poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx).is_ready())).await;
                 assert!(!early, "the house is full");
                 tokio::task::yield_now().await;
@@ -284,6 +346,26 @@ mod tests {
         let (ended, accepted) = tokio::join!(silent.handshake(&tls), acceptor.accept());
         assert!(ended.expect_err("asked to go").to_string().contains("TLS-146"));
         assert_eq!(accepted.expect("accept").remote_addr(), second.local_addr().ok());
+    }
+
+    #[tokio::test]
+    async fn addresses_of_one_server_have_one_room() {
+        let limits = Limits { pending: 1, ..Limits::default() };
+        let options = ListenOptions { limits: Some(limits), ..ListenOptions::default() };
+        let any = || Address::to_listen(Net::Tcp, "127.0.0.1:0").expect("address");
+        let acceptors = Acceptor::bind_all(Net::Tcp, &[any(), any()], &options).await.expect("bind");
+        let [one, other] = acceptors.as_slice() else { panic!("two") };
+        let _first = TcpStream::connect(one.local_addr().expect("address")).await.expect("connect");
+        let first = one.accept().await.expect("accept");
+        let second = TcpStream::connect(other.local_addr().expect("address")).await.expect("connect");
+        let mut accept = pin!(other.accept());
+        while other.door.as_ref().expect("limits").waiting() == 0 {
+            let early = poll_fn(|cx| Poll::Ready(accept.as_mut().poll(cx).is_ready())).await;
+            assert!(!early, "the place is taken at the other address");
+            tokio::task::yield_now().await;
+        }
+        drop(first);
+        assert_eq!(accept.await.expect("now there is room").remote_addr(), second.local_addr().ok());
     }
 
     #[tokio::test]

@@ -18,11 +18,7 @@ pub(crate) struct Door {
 impl Door {
     /// Listens on every address, or on none.
     pub(crate) async fn open(sockets: &Sockets, options: &ListenOptions) -> Result<Self, BindError> {
-        let mut acceptors = Vec::with_capacity(sockets.addresses.len());
-        for address in &sockets.addresses {
-            acceptors.push(Acceptor::bind(sockets.net, address, options.clone()).await?);
-        }
-        Ok(Self { acceptors })
+        Ok(Self { acceptors: Acceptor::bind_all(sockets.net, &sockets.addresses, options).await? })
     }
 
     /// Where, with the real port where 0 was asked for; several are separated by commas.

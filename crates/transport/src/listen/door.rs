@@ -1,4 +1,4 @@
-//! The gate as a listener uses it: who waits for room, who is asked to make some, and who is turned away.
+//! The gate as a listener uses it: who waits for a place, who is asked to make some, and who is turned away.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,14 +8,18 @@ use parking_lot::Mutex;
 use sla::code;
 use sla::event::Area;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::futures::Notified;
+use tokio::time::Instant;
 
+use super::Accepted;
+use super::lobby::Lobby;
 use crate::limits::{Gate, Limits, Outcome, Refusal, Source, Ticket};
 
 /// The gate with what waits before it.
 #[derive(Debug)]
 pub(super) struct Door {
     house: Mutex<House>,
+    /// Somebody waits, and a place is free.
     room: Notify,
     refused: Mutex<Refused>,
 }
@@ -25,6 +29,17 @@ struct House {
     gate: Gate,
     /// How each pending connection is asked to go.
     bells: HashMap<Ticket, Arc<Notify>>,
+    lobby: Lobby<Accepted>,
+}
+
+/// What becomes of those who wait.
+pub(super) enum Next {
+    /// This one may begin.
+    Begins(Accepted, Permit),
+    /// This one is turned away; there may be others.
+    Refused(Accepted),
+    /// There is no place for anybody; look again then, if a time is given, and at [`Door::changed`].
+    Wait(Option<Instant>),
 }
 
 #[derive(Debug, Default)]
@@ -35,53 +50,64 @@ struct Refused {
 
 impl Door {
     pub(super) fn new(limits: Limits) -> Arc<Self> {
+        let lobby = Lobby::new(limits.pending);
         Arc::new(Self {
-            house: Mutex::new(House { gate: Gate::new(limits), bells: HashMap::new() }),
+            house: Mutex::new(House { gate: Gate::new(limits), bells: HashMap::new(), lobby }),
             room: Notify::new(),
             refused: Mutex::default(),
         })
     }
 
-    /// Waits for room; whoever holds most of a full house is asked to make some.
-    pub(super) async fn make_room(&self) {
-        let mut asked = None;
-        loop {
-            // Registered before looking, so that no permit that ends in between is missed.
-            let changed = self.room.notified();
-            let due = {
-                let mut house = self.house.lock();
-                if house.gate.has_room() {
-                    return;
-                }
-                if asked.as_ref().is_none_or(|ticket| !house.bells.contains_key(ticket)) {
-                    let next = house.gate.next_to_go(Instant::now().into_std());
-                    asked = next.ok();
-                    asked
-                        .as_ref()
-                        .and_then(|ticket| house.bells.get(ticket))
-                        .inspect(|bell| bell.notify_one());
-                    next.err().flatten()
-                } else {
-                    None
-                }
-            };
-            match due {
-                Some(due) => drop(timeout_at(due.into(), changed).await),
-                None => changed.await,
-            }
-        }
+    /// Ready when [`Self::next`] may have another answer; enable it before asking.
+    pub(super) fn changed(&self) -> Notified<'_> {
+        self.room.notified()
     }
 
-    pub(super) fn admit(self: &Arc<Self>, source: Option<Source>) -> Result<Permit, Refusal> {
+    /// One more waits; returned is who has to leave for it, if anybody.
+    pub(super) fn enter(&self, accepted: Accepted) -> Option<Accepted> {
         let mut house = self.house.lock();
-        let ticket = house.gate.admit(Instant::now().into_std(), source, rand::random())?;
-        let bell = Arc::new(Notify::new());
-        house.bells.insert(ticket, bell.clone());
-        Ok(Permit { door: self.clone(), ticket, bell, outcome: Outcome::Gone })
+        let source = accepted.source();
+        let is_known = house.gate.is_known(Instant::now().into_std(), source);
+        let left = house.lobby.enter(is_known, source, accepted);
+        drop(house);
+        left.inspect(|left| self.note_refusal(&left.remote, Refusal::Full))
+    }
+
+    /// Who may begin. When nobody may, as many as wait are asked to make room.
+    pub(super) fn next(self: &Arc<Self>) -> Next {
+        let mut house = self.house.lock();
+        let House { gate, bells, lobby } = &mut *house;
+        let now = Instant::now().into_std();
+        if let Some((source, accepted)) = lobby.leave(|source| gate.has_room(now, source)) {
+            return match gate.admit(now, source, rand::random()) {
+                Ok(ticket) => {
+                    let bell = Arc::new(Notify::new());
+                    bells.insert(ticket, bell.clone());
+                    let permit = Permit { door: self.clone(), ticket, bell, outcome: Outcome::Gone };
+                    Next::Begins(accepted, permit)
+                }
+                Err(refusal) => {
+                    drop(house);
+                    self.note_refusal(&accepted.remote, refusal);
+                    Next::Refused(accepted)
+                }
+            };
+        }
+        while gate.leaving() < lobby.len() {
+            match gate.next_to_go(now, lobby.has_known()) {
+                Ok(ticket) => {
+                    if let Some(bell) = bells.get(&ticket) {
+                        bell.notify_one();
+                    }
+                }
+                Err(due) => return Next::Wait(due.map(Instant::from_std)),
+            }
+        }
+        Next::Wait(None)
     }
 
     /// One line at once, then at most one every ten seconds with their number: a flood must not become a flood of lines.
-    pub(super) fn note_refusal(&self, remote: &str, refusal: Refusal) {
+    fn note_refusal(&self, remote: &str, refusal: Refusal) {
         let mut refused = self.refused.lock();
         refused.count += 1;
         let now = Instant::now();
@@ -96,6 +122,12 @@ impl Door {
             code::PREAUTH
         );
         sla::event::warn(Area::Conn, &text);
+    }
+
+    /// How many wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.house.lock().lobby.len()
     }
 }
 
@@ -120,8 +152,9 @@ impl Drop for Permit {
         let mut house = self.door.house.lock();
         house.bells.remove(&self.ticket);
         house.gate.handle_done(Instant::now().into_std(), self.ticket, self.outcome);
-        drop(house);
-        self.door.room.notify_one();
+        if house.lobby.len() > 0 {
+            self.door.room.notify_waiters();
+        }
     }
 }
 
