@@ -407,11 +407,12 @@ def matrix(field, rounds):
 
 
 def table(rows):
-    heads = ("attack", "limit", "closed by (how often)", "event", "lines/s", "memory, MiB: most / after", "CPU of a core", "p99 beside server / sink", "")
-    cells = [heads] + [(*map(str, row[:8]), {True: "ok", False: f"FAILED: {row.why}", None: ""}[row.ok]) for row in rows]
-    widths = [max(len(row[n]) for row in cells) for n in range(len(heads) - 1)]
-    for row in cells:
-        print("  ".join([*(cell.ljust(width) for cell, width in zip(row, widths)), row[-1]]).rstrip())
+    """As the page shows it."""
+    print("| attack | limit | closed by (how often) | event | lines/s | memory, MiB: most / after | CPU of a core | p99 beside server / sink | |")
+    print("|---" * 9 + "|")
+    for row in rows:
+        print("|", " | ".join([*(str(cell).replace("|", "/") or "–" for cell in row[:8]),
+                               {True: "ok", False: f"FAILED: {row.why}", None: ""}[row.ok]]), "|")
 
 
 # Settings that bring the long limits into a smoke run.
