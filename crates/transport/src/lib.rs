@@ -69,7 +69,7 @@ pub use dial::{
     Attempt, AttemptError, ConnectError, ConnectErrorKind, DialOptions, connect, connect_unix, resolve,
 };
 pub use limits::{Gate, Limits, Outcome, Refusal, Source};
-pub use listen::{Acceptor, BindError, Incoming, ListenOptions};
+pub use listen::{Acceptor, BindError, Doorkeeper, Incoming, ListenOptions};
 pub use net::{Address, AddressError, Net, NetError};
 pub use probe::{PathFacts, Probe};
 pub use socket::{Keepalive, Socket, SocketOptions, congestion_offered};

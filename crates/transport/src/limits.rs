@@ -118,6 +118,8 @@ struct Mark {
     failed_at: Instant,
     penalty_until: Instant,
     enforced: bool,
+    /// Success does not lift it before.
+    stays_until: Instant,
     tokens: Tokens,
 }
 
@@ -242,6 +244,18 @@ impl Gate {
         }
     }
 
+    /// A peer from `source` has proven who it is and was not served all the same: a limit on its identity stood against it.
+    /// Each time costs us a handshake, so for ten seconds the source is marked, whatever else it proves.
+    pub fn handle_turned_away(&mut self, now: Instant, source: Source) {
+        if self.is_exempt(source) {
+            return;
+        }
+        self.mark(now, source, Duration::ZERO);
+        if let Some(mark) = self.marked.get_mut(&source) {
+            mark.stays_until = now + TURNED_AWAY;
+        }
+    }
+
     fn judge(&mut self, now: Instant, source: Source, dice: u32) -> Result<(), Refusal> {
         let own = self.pending_by.get(&Some(source)).map_or(0, VecDeque::len);
         let limits = &self.limits;
@@ -282,6 +296,7 @@ impl Gate {
             failed_at: now,
             penalty_until: now,
             enforced: false,
+            stays_until: now,
             tokens: Tokens { left: f64::from(limits.burst), at: now },
         });
         self.order.remove(&mark.turn);
@@ -303,7 +318,9 @@ impl Gate {
     }
 
     fn trust(&mut self, now: Instant, source: Source) {
-        self.forgive(source);
+        if self.marked.get(&source).is_none_or(|mark| mark.stays_until <= now) {
+            self.forgive(source);
+        }
         if self.trusted.len() >= self.limits.table {
             self.trusted.retain(|_, until| *until > now);
         }
@@ -324,6 +341,9 @@ impl Gate {
 /// A source that has proven an identity so recently is not punished for handshakes that come to nothing: they hold their
 /// places under its share all the same.
 const TRUST: Duration = Duration::from_secs(600);
+
+/// How long a source stays marked, at least, when a peer behind it was turned away after its handshake.
+const TURNED_AWAY: Duration = Duration::from_secs(10);
 
 /// Lazy token bucket.
 #[derive(Clone, Copy, Debug)]
@@ -585,6 +605,23 @@ mod tests {
         fail(&mut gate, later, A, Outcome::Deadline);
         fail(&mut gate, later, A, Outcome::Deadline);
         assert!(matches!(gate.admit(later, source(A), 0), Err(Refusal::Penalty { .. })));
+    }
+
+    #[test]
+    fn source_whose_proven_peers_are_turned_away_gets_its_rate_whatever_it_proves_meanwhile() {
+        let (mut gate, start) = gate();
+        let mut served = 0;
+        for _ in 0..100 {
+            let Ok(ticket) = gate.admit(start, source(A), u32::MAX) else { continue };
+            served += 1;
+            gate.handle_done(start, ticket, Outcome::Authenticated);
+            gate.handle_turned_away(start, Source::from(A.parse::<IpAddr>().expect("address")));
+        }
+        assert_eq!(served, 41, "the first one, and the burst of a marked source");
+        let later = start + Duration::from_secs(10);
+        let ticket = gate.admit(later, source(A), u32::MAX).expect("its rate");
+        gate.handle_done(later, ticket, Outcome::Authenticated);
+        assert_eq!(gate.marked(), 0, "ten seconds later success forgives");
     }
 
     #[test]

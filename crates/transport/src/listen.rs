@@ -248,6 +248,12 @@ impl Incoming {
         self.socket.remote_addr()
     }
 
+    /// Whom to tell when this peer is not served although it proves who it is.
+    pub fn doorkeeper(&self) -> Doorkeeper {
+        let door = self.permit.as_ref().map(Permit::door);
+        Doorkeeper { door, source: self.remote_addr().map(|address| Source::from(address.ip())) }
+    }
+
     /// Shakes hands, within the TLS settings' deadline. The outcome counts for the peer's address.
     ///
     /// Cancel safety: dropping the future closes the connection.
@@ -281,6 +287,22 @@ impl Incoming {
     /// [`Self::into_socket`] as a stream.
     pub fn into_stream(self) -> Stream {
         Stream::Plain(self.socket)
+    }
+}
+
+/// Remembers what became of a peer after its handshake.
+#[derive(Debug)]
+pub struct Doorkeeper {
+    door: Option<Arc<Door>>,
+    source: Option<Source>,
+}
+
+impl Doorkeeper {
+    /// The peer has proven who it is and was not served: see [`Gate::handle_turned_away`](crate::limits::Gate).
+    pub fn turn_away(&self) {
+        if let (Some(door), Some(source)) = (&self.door, self.source) {
+            door.turned_away(source);
+        }
     }
 }
 

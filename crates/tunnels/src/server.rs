@@ -225,6 +225,7 @@ fn tls_settings(config: &config::Server, tls: &config::ServerTls, access: Arc<Po
 async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming, shutdown: &Shutdown) {
     let (remote, from) = (incoming.remote().to_owned(), incoming.remote_addr().map(|address| address.ip()));
     let unproven = inner.budget.charge(memory::HANDSHAKE);
+    let doorkeeper = incoming.doorkeeper();
     let stream = match &inner.tls {
         Some(tls) => match incoming.handshake(tls).await {
             Ok(stream) => stream,
@@ -237,6 +238,7 @@ async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming, shutdown: &Shu
     let name = facts.identity.as_deref().unwrap_or(ANYONE);
     let identity = facts.identity.as_deref();
     if let Some(left) = inner.penalties.running(std::time::Instant::now(), name, from) {
+        doorkeeper.turn_away();
         let left = left.as_secs();
         let what = format!(
             "{} its connections keep being cut for what they do → read why (conn_close in this log), mend that client; it may \
@@ -248,7 +250,10 @@ async fn serve_connection(inner: &Arc<Inner>, incoming: Incoming, shutdown: &Shu
     let terms = inner.access.terms(name);
     let held = match inner.registry.connection(name, &terms.limits()) {
         Ok(held) => held,
-        Err(full) => return event::limit_reached(&full.to_string(), &remote, identity, full.limit() as u64),
+        Err(full) => {
+            doorkeeper.turn_away();
+            return event::limit_reached(&full.to_string(), &remote, identity, full.limit() as u64);
+        }
     };
     match inner.config.carrier {
         config::Carrier::Remux(wire) => {

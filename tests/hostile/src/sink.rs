@@ -84,7 +84,11 @@ async fn behave(which: usize, mut tcp: TcpStream) {
                 }
             }
         }
-        _ => while tcp.write_all(&[0x33; 16 << 10]).await.is_ok() {},
+        _ => {
+            // Nor must it fill megabytes there for each reader that stops: that work would be the destination's.
+            let _ = socket2::SockRef::from(&tcp).set_send_buffer_size(16 << 10);
+            while tcp.write_all(&[0x33; 16 << 10]).await.is_ok() {}
+        }
     }
 }
 

@@ -106,6 +106,10 @@ impl Door {
         Next::Wait(None)
     }
 
+    pub(super) fn turned_away(&self, source: Source) {
+        self.house.lock().gate.handle_turned_away(Instant::now().into_std(), source);
+    }
+
     /// One line at once, then at most one every ten seconds with their number: a flood must not become a flood of lines.
     fn note_refusal(&self, remote: &str, refusal: Refusal) {
         let mut refused = self.refused.lock();
@@ -141,6 +145,10 @@ pub(super) struct Permit {
 }
 
 impl Permit {
+    pub(super) fn door(&self) -> Arc<Door> {
+        self.door.clone()
+    }
+
     /// Ready when it should make room for another.
     pub(super) async fn asked_to_go(&self) {
         self.bell.notified().await;
