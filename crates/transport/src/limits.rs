@@ -112,6 +112,13 @@ pub struct Ticket {
     since: Instant,
 }
 
+impl Ticket {
+    /// Whom it counts against.
+    pub const fn source(&self) -> Option<Source> {
+        self.source
+    }
+}
+
 #[derive(Debug)]
 struct Mark {
     turn: u64,
@@ -197,9 +204,10 @@ impl Gate {
         let oldest = |tickets: &VecDeque<Ticket>| tickets.front().map(|ticket| ticket.number);
         let is_strange = |tickets: &VecDeque<Ticket>| tickets.front().is_some_and(|ticket| !ticket.is_known);
         let takes_known = for_known && !self.pending_by.values().any(is_strange);
-        let heaviest = self.pending_by.iter_mut().filter(|(_, tickets)| {
-            is_strange(tickets) || (takes_known && !tickets.is_empty())
-        });
+        let heaviest = self
+            .pending_by
+            .iter_mut()
+            .filter(|(_, tickets)| is_strange(tickets) || (takes_known && !tickets.is_empty()));
         let heaviest =
             heaviest.max_by_key(|(_, tickets)| (tickets.len(), std::cmp::Reverse(oldest(tickets))));
         let Some((_, tickets)) = heaviest else { return Err(None) };

@@ -12,6 +12,7 @@ mod bind;
 mod door;
 mod failure;
 mod lobby;
+mod turnstile;
 
 use std::future::pending;
 use std::io;
@@ -266,7 +267,7 @@ impl Incoming {
             None => tls.accept(socket, &remote).await,
             Some(permit) => tokio::select! {
                 biased;
-                result = tls.accept(socket, &remote) => result,
+                result = permit.pace(tls.accept(socket, &remote)) => result,
                 () = permit.asked_to_go() => Err(HandshakeError::crowded_out(&remote)),
             },
         };

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Accepted;
 use super::lobby::Lobby;
+use super::turnstile::{Paced, Turnstile};
 use crate::limits::{Gate, Limits, Outcome, Refusal, Source, Ticket};
 
 /// The gate with what waits before it.
@@ -21,6 +22,7 @@ pub(super) struct Door {
     house: Mutex<House>,
     /// Somebody waits, and a place is free.
     room: Notify,
+    turnstile: Arc<Turnstile>,
     refused: Mutex<Refused>,
 }
 
@@ -54,6 +56,7 @@ impl Door {
         Arc::new(Self {
             house: Mutex::new(House { gate: Gate::new(limits), bells: HashMap::new(), lobby }),
             room: Notify::new(),
+            turnstile: Turnstile::new(),
             refused: Mutex::default(),
         })
     }
@@ -147,6 +150,11 @@ pub(super) struct Permit {
 impl Permit {
     pub(super) fn door(&self) -> Arc<Door> {
         self.door.clone()
+    }
+
+    /// Lets a handshake's steps take turns with those of other sources.
+    pub(super) fn pace<F: Future>(&self, handshake: F) -> Paced<F> {
+        self.door.turnstile.pace(self.ticket.source(), Box::pin(handshake))
     }
 
     /// Ready when it should make room for another.
