@@ -148,6 +148,30 @@ for wire in WIRES:
     row(f"dead connection, quiet ({wire})", bound=30, seconds=45)(lambda wire=wire: known(wire, False))
 
 
+def known_to_the_server(wire):
+    """A client vanishes in the middle of a download: it is the server that has traffic waiting."""
+    with apart() as s:
+        server, client = s.pair(*WIRES[wire])
+        port = s.destination("endless")
+        program = (
+            "import sys; sys.path.insert(0, %r); import lab\n"
+            "sock, _ = lab.socks5(%d, '127.0.0.1', %d, early=b'x', timeout=90)\n"
+            "lab.read_exact(sock, 1_000_000); print('up', flush=True)\n"
+            "while sock.recv(1 << 16): pass\n"
+        ) % (str(HERE), s.socks, port)
+        app = subprocess.Popen([*s.at("a"), sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        s.closers.append(app.kill)
+        assert app.stdout.readline().strip() == "up"
+        held = opened(server)
+        gone = s.dark()
+        until("the server gives it up", lambda: held <= closed(server), 60)
+        return "in the middle of a download", time.monotonic() - gone
+
+
+for wire in WIRES:
+    row(f"dead connection, traffic waiting at the server ({wire})", bound=10, seconds=15)(lambda wire=wire: known_to_the_server(wire))
+
+
 def pauses(wire):
     """A reader that pauses for longer than any limit on dead connections is not taken for one."""
     with apart() as s:
