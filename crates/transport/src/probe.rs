@@ -81,7 +81,17 @@ pub struct PathFacts {
 impl PathFacts {
     /// The congestion window in bytes.
     pub fn cwnd_bytes(&self) -> u64 {
-        u64::from(self.cwnd).saturating_mul(u64::from(self.mss))
+        self.bytes(self.cwnd)
+    }
+
+    /// Bytes sent and not yet acknowledged, at most: the kernel counts segments, and not each of them is full.
+    pub fn unacked_bytes(&self) -> u64 {
+        self.bytes(self.unacked)
+    }
+
+    /// A segment is a byte at least, so that something is never nothing.
+    fn bytes(&self, segments: u32) -> u64 {
+        u64::from(segments).saturating_mul(u64::from(self.mss.max(1)))
     }
 }
 
@@ -195,4 +205,19 @@ fn kernel_has_delivery_rate() -> bool {
         let version = (parts.next().flatten(), parts.next().flatten());
         matches!(version, (Some(major), Some(minor)) if (major, minor) >= (4, 9))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn segments_are_told_in_bytes_and_something_is_never_nothing() {
+        let facts = PathFacts { cwnd: 10, unacked: 7, mss: 1448, ..PathFacts::default() };
+        assert_eq!((facts.cwnd_bytes(), facts.unacked_bytes()), (14_480, 10_136));
+        let facts = PathFacts { unacked: 7, mss: 0, ..PathFacts::default() };
+        assert_eq!(facts.unacked_bytes(), 7);
+        let facts = PathFacts { unacked: u32::MAX, mss: u32::MAX, ..PathFacts::default() };
+        assert_eq!(facts.unacked_bytes(), u64::from(u32::MAX) * u64::from(u32::MAX));
+    }
 }

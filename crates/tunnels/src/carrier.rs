@@ -17,7 +17,7 @@ use sla::ConnectionId;
 use sla::event::{self, Conn, ConnEnd, ConnFacts, Health, Role};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
-use transport::{Connector, Explainer, HandshakeError, Server, Standing, Stream};
+use transport::{Connector, Explainer, HandshakeError, PathFacts, Server, Standing, Stream};
 
 use crate::config;
 use crate::relay::Broken;
@@ -336,19 +336,39 @@ struct SocketProbe(transport::Probe);
 
 impl Probe for SocketProbe {
     fn path(&self) -> Option<PathInfo> {
-        self.0.path().map(|facts| PathInfo {
-            rtt: facts.rtt,
-            min_rtt: facts.min_rtt,
-            delivery_rate: facts.delivery_rate,
-            cwnd: facts.cwnd_bytes(),
-            unacked: facts.unacked.into(),
-            bytes_acked: facts.bytes_acked,
-            notsent: facts.notsent.into(),
-            ca_loss: facts.ca_loss,
-        })
+        self.0.path().map(path_info)
     }
 
     fn set_notsent_lowat(&self, bytes: u32) {
         self.0.set_notsent_lowat(bytes);
+    }
+}
+
+/// The kernel's figures as a session takes them: all in bytes.
+fn path_info(facts: PathFacts) -> PathInfo {
+    PathInfo {
+        rtt: facts.rtt,
+        min_rtt: facts.min_rtt,
+        delivery_rate: facts.delivery_rate,
+        cwnd: facts.cwnd_bytes(),
+        unacked: facts.unacked_bytes(),
+        bytes_acked: facts.bytes_acked,
+        notsent: facts.notsent.into(),
+        ca_loss: facts.ca_loss,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by reading: segments passed for bytes, so a PING behind a full uplink counted as delivered at once, and the living
+    /// peer that could not have it yet as dead.
+    #[test]
+    fn session_is_told_what_is_under_way_in_bytes() {
+        let facts =
+            PathFacts { cwnd: 10, unacked: 7, mss: 1448, bytes_acked: 1, notsent: 3, ..PathFacts::default() };
+        let path = path_info(facts);
+        assert_eq!((path.cwnd, path.unacked, path.bytes_acked, path.notsent), (14_480, 10_136, 1, 3));
     }
 }
