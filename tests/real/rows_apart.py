@@ -11,6 +11,7 @@ import threading
 import time
 
 import lab
+import rows_here
 from lab import Proc, read_exact, until
 from rows import row, sleep_until
 from rows_here import WIRES
@@ -22,23 +23,7 @@ def apart(*parameters):
 
 
 def dark(seconds, wire="remux2", which=""):
-    with apart() as s:
-        server, client = s.pair(*WIRES[wire])
-        caller = Caller(s, s.destination(), 0.25)
-        mix = "classic" if wire == "classic" else "mixed"
-        judge = Judge(s, mix, flows=48, at_once=16, bytes=3_000_000)
-        caller.works()
-        gone = s.dark(which)
-        before = opened(client) - closed(client)
-        sleep_until(gone + seconds)
-        back = s.light()
-        recovery = caller.recovery(back)
-        caller.stop()
-        asked, lost = caller.lost(gone, back)
-        no_request_to_the_dead(client)
-        if seconds > 30:
-            assert before <= closed(client), "connections of before the fault were never given up"
-        return f"{judge.verdict(limit=300)}; of {asked} streams asked for meanwhile {lost} failed", recovery
+    return rows_here.dark(seconds, wire, which, scene=apart, size=3_000_000, limit=300)
 
 
 for seconds in (1, 2, 3, 5, 8, 12, 20, 30, 60, 120):

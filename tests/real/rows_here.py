@@ -124,13 +124,13 @@ def _():
 
 # The path.
 
-def dark(seconds, wire="remux2", which="", every=0.25):
+def dark(seconds, wire="remux2", which="", every=0.25, scene=Scene, size=1_000_000, limit=120):
     """Streams that move, streams that wait, and new ones all the time; then nothing passes."""
-    with Scene() as s:
+    with scene() as s:
         server, client = s.pair(*WIRES[wire])
         caller = Caller(s, s.destination(), every)
         mix = "classic" if wire == "classic" else "mixed"
-        judge = Judge(s, mix, flows=48, at_once=16, bytes=1_000_000)
+        judge = Judge(s, mix, flows=48, at_once=16, bytes=size)
         caller.works()
         gone = s.dark(which)
         before = opened(client) - closed(client)
@@ -142,7 +142,7 @@ def dark(seconds, wire="remux2", which="", every=0.25):
         no_request_to_the_dead(client)
         if seconds > 30:
             assert before <= closed(client), "connections of before the fault were never given up"
-        return f"{judge.verdict()}; of {asked} streams asked for meanwhile {lost} failed", recovery
+        return f"{judge.verdict(limit=limit)}; of {asked} streams asked for meanwhile {lost} failed", recovery
 
 
 for seconds, smoke in ((1, False), (3, False), (5, True), (12, False), (30, False), (120, False)):
