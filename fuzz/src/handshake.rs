@@ -1,19 +1,38 @@
 //! The mixed port's handshake: whatever comes, in whatever pieces, there is one verdict, and nobody gets in by a trick.
+//! Neither is the verdict another one where passwords wait for their turn, unless too many of them wait already.
 //!
 //! A request that got through is read again here, by hand and from the first byte: a method was chosen among those
 //! offered, the password (if any) was the right one, and the request ended where the tunnel's bytes begin.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::LazyLock;
+use std::time::Instant;
 
 use bytes::BytesMut;
-use eagersocks::{Config, Handshake, Password, Protocol, Refusal, Reply, Request, Users};
+use eagersocks::{AuthLimit, Config, Handshake, Password, Protocol, Refusal, Reply, Request, Users};
+use framing::remux2::Code;
 
-/// Judges one input.
+/// Judges one input: a byte for the front and for how many wrong passwords came before, one for the cut, then what an
+/// application sends.
 pub fn run(input: &[u8]) {
     let Some((&[mode, size], input)) = input.split_first_chunk() else { return };
     let config = &FRONTS[usize::from(mode % 4)];
-    let whole = drive(config, input, input.len());
-    assert_eq!(drive(config, input, size.into()), whole, "the verdict depends on the cut");
+    let whole = drive(config, input, input.len(), None);
+    assert_eq!(drive(config, input, size.into(), None), whole, "the verdict depends on the cut");
+
+    let (wrong, guarded) = (mode / 4, drive(config, input, size.into(), Some(mode / 4)));
+    match &guarded.1 {
+        Some(Err(refusal)) if refusal.kind == "auth_limit" => {
+            assert!(!config.users.is_empty() && wrong >= FULL && !refusal.wrong_password);
+        }
+        _ => {
+            assert!(
+                wrong < FULL || !is_judged(&whole.1),
+                "a password was judged, and there was no room to wait"
+            );
+            assert_eq!(guarded, whole, "the verdict depends on the wait");
+        }
+    }
 
     let (sent, end, rest) = whole;
     assert!(sent.len() <= 64);
@@ -21,6 +40,7 @@ pub fn run(input: &[u8]) {
         Some(Ok(request)) => {
             assert_ne!(request.target.port, 0);
             assert_eq!(request.is_answered(), config.reply == Reply::Eager);
+            answers(&request);
             let secret = !config.users.is_empty();
             assert_eq!(request.credential.is_some(), secret);
             let end = match request.protocol {
@@ -41,11 +61,27 @@ pub fn run(input: &[u8]) {
             assert!(input.ends_with(&rest));
         }
         Some(Err(refusal)) => {
-            assert!(refusal.reply.len() < 300 && !refusal.detail.contains(char::is_control))
+            assert!(refusal.reply.len() < 300 && !refusal.to_string().contains(char::is_control));
         }
         // All that is read before there is a verdict stays below the longest head and one read.
         None => assert!(input.len() < 8192 + 1024),
     }
+}
+
+/// Whether a password was found right or wrong, as far as the outcome tells.
+fn is_judged(end: &Option<Result<Request, Refusal>>) -> bool {
+    match end {
+        Some(Ok(request)) => request.credential.is_some(),
+        Some(Err(refusal)) => refusal.wrong_password,
+        None => false,
+    }
+}
+
+/// Success and failure can be told apart, and only where nothing was told before.
+fn answers(request: &Request) {
+    let (success, failure) = (request.reply_success(None), request.reply_failure(Code::DEST_REFUSED));
+    assert_eq!((success.is_empty(), failure.is_empty()), (request.is_answered(), request.is_answered()));
+    assert!(request.is_answered() || success != failure);
 }
 
 /// Where a SOCKS4 request ends: after the user, and after the name where there is one.
@@ -98,13 +134,29 @@ fn read_http(input: &[u8]) -> Option<usize> {
 
 type Verdict = (Vec<u8>, Option<Result<Request, Refusal>>, Vec<u8>);
 
-/// Feeds `input` in pieces of `size`. The cut decides how much is early, so that is moved to the third part.
-fn drive(config: &Config, input: &[u8], size: usize) -> Verdict {
+/// Feeds `input` in pieces of `size`. The cut decides how much is early, so that is moved to the third part. With
+/// `wrong` a password waits for its turn, after as many wrong ones from the same source.
+fn drive(config: &Config, input: &[u8], size: usize, wrong: Option<u8>) -> Verdict {
     let mut handshake = Handshake::new(config);
     let (mut unread, mut sent, mut end) = (BytesMut::new(), Vec::new(), None);
     let mut pieces = input.chunks(size.max(1));
+    let mut room = wrong.map(WaitingRoom::after);
+    if room.is_some() {
+        handshake.guard();
+    }
+    let mut proven = false;
     while end.is_none() {
         handshake.handle_data(&mut unread);
+        if let Some(room) = room.as_mut().filter(|_| handshake.is_waiting_for_judgement()) {
+            let waiting = unread.clone();
+            handshake.handle_data(&mut unread);
+            assert!(handshake.is_waiting_for_judgement() && unread == waiting, "it did not wait");
+            assert!(handshake.poll_transmit().is_none() && handshake.poll_outcome().is_none());
+            room.admit(&mut handshake);
+            handshake.handle_data(&mut unread);
+        }
+        proven |= handshake.take_proven();
+        assert!(!handshake.take_proven(), "proven twice");
         if let Some(bytes) = handshake.poll_transmit() {
             sent.extend_from_slice(&bytes);
             continue;
@@ -117,12 +169,43 @@ fn drive(config: &Config, input: &[u8], size: usize) -> Verdict {
     }
     let mut rest = Vec::new();
     if let Some(Ok(request)) = &mut end {
+        assert_eq!(proven, request.credential.is_some(), "somebody came in by another door");
         rest.extend_from_slice(&std::mem::take(&mut request.early));
         rest.extend_from_slice(&unread);
         pieces.for_each(|piece| rest.extend_from_slice(piece));
     }
     (sent, end, rest)
 }
+
+/// Where a listener lets passwords wait.
+struct WaitingRoom {
+    limit: AuthLimit,
+    now: Instant,
+}
+
+impl WaitingRoom {
+    /// After `n` passwords, all wrong and all at once; those that there was no room for were not judged.
+    fn after(n: u8) -> Self {
+        let mut room = Self { limit: AuthLimit::new(), now: Instant::now() };
+        for _ in 0..n {
+            if room.limit.turn(room.now, SOURCE).is_ok() {
+                room.limit.handle_failure(room.now, SOURCE);
+            }
+        }
+        room
+    }
+
+    fn admit(&mut self, handshake: &mut Handshake) {
+        match self.limit.turn(self.now, SOURCE) {
+            Ok(_) => handshake.judge(),
+            Err(full) => handshake.turn_away(full),
+        }
+    }
+}
+
+/// After so many wrong passwords at once there is no room to wait for another one: five that are free, and five seconds' worth.
+const FULL: u8 = 30;
+const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 static FRONTS: LazyLock<[Config; 4]> = LazyLock::new(|| {
     [(false, Reply::Eager), (false, Reply::Strict), (true, Reply::Eager), (true, Reply::Strict)].map(

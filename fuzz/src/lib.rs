@@ -74,8 +74,9 @@ pub fn inputs(path: &Path) -> io::Result<Vec<(PathBuf, Vec<u8>)>> {
     paths.into_iter().map(|path| fs::read(&path).map(|bytes| (path, bytes))).collect()
 }
 
-/// The folders with a target's committed inputs: the fuzzer's corpus, and what it found.
-pub fn folders(target: Target) -> [PathBuf; 2] {
+/// The folders with a target's committed inputs: the fuzzer's corpus, what it found, and what was written by hand because
+/// only a broken decoder would tell it from the rest.
+pub fn folders(target: Target) -> [PathBuf; 3] {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    ["corpus", "found"].map(|kind| root.join(kind).join(target.name))
+    ["corpus", "found", "written"].map(|kind| root.join(kind).join(target.name))
 }

@@ -17,7 +17,7 @@ pub fn run(input: &[u8]) {
         // A length beyond the end is cut: payloads cut short are worth reading, too.
         let (payload, behind) = behind.split_at(usize::from(header.length).min(behind.len()));
         if let TypeByte::Known(kind) = header.type_byte() {
-            assert_eq!(kind as u8, header.kind);
+            assert_eq!(Header::new(kind, header.flags, header.stream, header.length), header);
             read(kind, payload);
         }
         rest = behind;
@@ -35,19 +35,33 @@ fn read(kind: Kind, payload: &[u8]) {
                 assert!(again.len() <= data_at || spelled && again.len() == V6_OPEN);
                 assert_eq!(Open::decode_payload(&again), Ok((open, again.len())));
             }
-            Err(error) => assert_ne!(error.code().socks5_reply(), 0),
+            Err(error) => crate::codec::fails(error.code()),
         },
-        Kind::Opened => crate::codec::payload(payload, Opened::decode_payload),
-        Kind::Credit => crate::codec::payload(payload, Credit::decode_payload),
-        Kind::Rst => crate::codec::payload(payload, Rst::decode_payload),
-        Kind::Ping => crate::codec::payload(payload, Ping::decode_payload),
-        Kind::GoAway => crate::codec::payload(payload, GoAway::decode_payload),
+        Kind::Opened => {
+            crate::codec::payload(payload, Opened::decode_payload);
+        }
+        Kind::Credit => {
+            crate::codec::payload(payload, Credit::decode_payload);
+        }
+        Kind::Rst => {
+            let rst = crate::codec::payload(payload, Rst::decode_payload);
+            rst.into_iter().for_each(|rst| crate::codec::fails(rst.code));
+        }
+        Kind::Ping => {
+            crate::codec::payload(payload, Ping::decode_payload);
+        }
+        Kind::GoAway => {
+            let away = crate::codec::payload(payload, GoAway::decode_payload);
+            away.into_iter().for_each(|away| crate::codec::fails(away.code));
+        }
         Kind::Settings => {
             if let Ok(settings) = Setting::decode_all(payload) {
                 assert!(settings.flat_map(|setting| setting.to_vec()).eq(payload.iter().copied()));
             }
         }
-        Kind::Priority => crate::codec::payload(payload, Priority::decode_payload),
+        Kind::Priority => {
+            crate::codec::payload(payload, Priority::decode_payload);
+        }
         Kind::Data | Kind::Dgram | Kind::Pad => {}
     }
 }

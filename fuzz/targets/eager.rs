@@ -1,5 +1,5 @@
 //! The eager request, and targets in bytes and in text (T01).
-// covers: crates/framing/src/eager.rs crates/framing/src/target.rs
+// covers: crates/framing/src/eager.rs crates/framing/src/target.rs crates/framing/src/codec.rs crates/framing/src/reader.rs crates/eagersocks/src/eager.rs
 
 #![no_main]
 

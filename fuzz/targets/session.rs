@@ -1,5 +1,5 @@
 //! One session, a peer without manners, and an application that wishes anything (T01, T02).
-// covers: crates/remux/src/session/wire_remux2/receive.rs crates/remux/src/session/wire_classic.rs
+// covers: crates/remux/src/session/wire_remux2/receive.rs crates/remux/src/session/wire_classic.rs crates/remux/src/session/limits.rs
 // max_len: 1024
 
 #![no_main]

@@ -1,4 +1,4 @@
-//! Every committed input again: the corpora, and whatever the fuzzer ever found.
+//! Every committed input again: the corpora, whatever the fuzzer ever found, and what was written by hand.
 
 use std::any::Any;
 use std::panic::catch_unwind;
@@ -34,7 +34,7 @@ fn short_inputs_are_judged_well() {
 #[test]
 fn every_folder_of_inputs_and_every_program_belongs_to_a_target() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-    for kind in ["corpus", "found", "dict", "targets"] {
+    for kind in ["corpus", "found", "written", "dict", "targets"] {
         for entry in std::fs::read_dir(root.join(kind)).into_iter().flatten() {
             let path = entry.expect("an entry").path();
             let name = path.file_stem().and_then(|name| name.to_str()).unwrap_or_default();

@@ -221,7 +221,6 @@ impl Session {
 
     pub(super) fn transmit_classic(&mut self, now: Instant, batch: &mut Batch) {
         if self.closed().is_some() {
-            self.out.goaway = None;
             return;
         }
         self.size_records(batch, batch.len());

@@ -64,9 +64,6 @@ impl Session {
                     busy |= kind != Kind::Ping;
                 }
             }
-            if self.closed().is_some() {
-                return Ok(busy);
-            }
         }
     }
 
