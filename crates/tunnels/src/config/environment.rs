@@ -15,7 +15,8 @@ use super::{CONFIG, Role};
 pub(super) type Variables = Vec<(&'static Setting, Value)>;
 
 /// Settings in the environment, and the file it names. Settings of the other program are none of our business
-/// there, as both may run from one shell; misspelt ones are.
+/// there, as both may run from one shell; misspelt ones are. An empty variable is none: what a script or a container's
+/// manifest had no value for must not undo what the file says.
 pub(super) fn variables(
     role: Role,
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -34,7 +35,7 @@ pub(super) fn variables(
             }
             return Err(stray(name));
         };
-        if !setting.taken_by(role) {
+        if !setting.taken_by(role) || text.is_empty() {
             continue;
         }
         let text = utf8(name, text).map_err(|error| error.with_exit(CONFIG))?;
@@ -80,7 +81,7 @@ pub(super) const OTHERS: [&str; 3] = ["TUNNELS_BIN", "TUNNELS_BLESS", "TUNNELS_C
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::invoke;
+    use crate::config::{Invocation, invoke};
 
     #[test]
     fn misspelt_variable_is_refused_and_one_of_another_program_is_not() {
@@ -106,6 +107,25 @@ mod tests {
         for harmless in ["TUNNELS_SERVER_ALLOW", "TUNNELS_BLESS", "TUNNELS_BIN", "TUNNELS", "TUNNELSX"] {
             assert_eq!(error(harmless, "not a network").0, 0, "{harmless}");
         }
+    }
+
+    #[test]
+    fn empty_variable_takes_nothing_away_that_the_file_says() {
+        let folder = tempfile::tempdir().expect("folder");
+        let file = folder.path().join("server.yaml");
+        let text = "server: {deny: [198.51.100.0/24], identities: {file: who.yaml}}\ntls.client.crl: clients.crl\n";
+        std::fs::write(&file, text).expect("write");
+        let shown = |variables: Vec<(OsString, OsString)>| {
+            let arguments = ["--config".into(), file.clone().into(), "--print-config".into()];
+            match invoke(Role::Server, arguments, variables) {
+                Ok(Invocation::PrintConfig(source)) => source.to_string(),
+                other => panic!("{other:?}"),
+            }
+        };
+        let empty = TABLE.iter().map(|setting| (setting.variable().into(), OsString::new())).collect();
+        let shown_without = shown(Vec::new());
+        assert!(shown_without.contains("who.yaml"), "{shown_without}");
+        assert_eq!(shown(empty), shown_without);
     }
 
     #[test]

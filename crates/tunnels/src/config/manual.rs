@@ -138,7 +138,7 @@ server.addr: [\"a.example.net:443\", \"b.example.net:443\"]
   mean there). A setting given twice is an error.
 * **Variables** that begin with `TUNNELS_` and are no setting are refused, as misspelt. Let alone are `TUNNELS_CONFIG`, those of the
   repository's scripts (`TUNNELS_BIN`, `TUNNELS_BLESS`, `TUNNELS_CHECK_INSTALL`), and those that Kubernetes sets for a service of that
-  name (`TUNNELS_SERVER_SERVICE_HOST`, `TUNNELS_SERVER_PORT=tcp://…`).
+  name (`TUNNELS_SERVER_SERVICE_HOST`, `TUNNELS_SERVER_PORT=tcp://…`). An empty variable counts as not given: what the file says stays.
 * **SIGHUP** reads file, users and certificates again. Settings that need a restart keep their old values; the log names those that
   have changed (`config_warning`).
 
