@@ -2,6 +2,7 @@
 import contextlib
 import os
 import resource
+import signal
 import socket
 import subprocess
 import threading
@@ -165,12 +166,24 @@ def opens(l, port):
     return False
 
 
-def storm(limit, which):
-    """More applications than there are descriptors for, at the server or at the client."""
+#: How streams are carried, and what the server and the client are told for it.
+WAYS = {
+    "sixteen streams a connection": ([], []),
+    "three streams a connection": (["-server.conn.identity.percent", "100"], ["-remux.reuse.max.cnt", "3"]),
+    "a connection each": (["-eagersocks.net", "tls"], ["-eagersocks.net", "tls"]),
+}
+
+
+def storm(limit, which, way="sixteen streams a connection"):
+    """More applications than there are descriptors for, at the server or at the client, after a reload."""
     with Lab() as l:
-        server = limited(l, "server", limit) if which == "server" else l.server()
-        client = limited(l, "client", limit) if which == "client" else l.client()
+        of_server, of_client = WAYS[way]
+        server = limited(l, "server", limit, *of_server) if which == "server" else l.server(*of_server)
+        client = limited(l, "client", limit, *of_client) if which == "client" else l.client(*of_client)
         tight = server if which == "server" else client
+        idle, budget = tight.descriptors(), tight.events(event="resources")[0]["descriptors"]
+        tight.kill(signal.SIGHUP)
+        until("the reload is over", lambda: tight.events(event="reloaded"))
         echo = l.listen(lab.echo)
         first, _ = socks5(l.socks, "127.0.0.1", echo)
         assert talks(first)
@@ -186,7 +199,7 @@ def storm(limit, which):
             with contextlib.suppress(OSError):
                 sock.send(b"\x05\x01\x00" + b"\x05\x01\x00\x01" + address + b"x")
         time.sleep(1)
-        share, used = cpu_share(tight), tight.descriptors()
+        share, taken = cpu_share(tight), tight.descriptors() - idle
         assert talks(first), "a stream from before goes on"
         told = [e for e in tight.log() if "RES-701" in str(e.get("cause", "")) + str(e.get("msg", ""))]
         for sock in crowd:
@@ -195,18 +208,24 @@ def storm(limit, which):
         until("service is back", lambda: opens(l, echo), 30)
         back = time.monotonic() - began
         assert talks(first), "and after"
-        print(f"      ulimit -n {limit} at the {which}: {used} used, {share:.0%} of a core, back after {back:.1f} s, {len(told)} lines")
-        assert used <= limit and share <= 0.20 and told, (used, share, told)
+        print(f"      ulimit -n {limit} at the {which}, {way}: {taken} of {budget} taken, {share:.0%} of a core, "
+              f"back after {back:.1f} s, {len(told)} lines")
+        assert taken <= budget and share <= 0.20 and told, (taken, budget, share, told)
+        assert not tight.events(event="accept_failed"), "none is left for what nobody planned"
 
 
 def test_descriptors_are_few_at_the_server():
     for limit in (64, 128, 256):
         storm(limit, "server")
+    storm(256, "server", "three streams a connection")
+    storm(256, "server", "a connection each")
 
 
 def test_descriptors_are_few_at_the_client():
     for limit in (64, 128, 256):
         storm(limit, "client")
+    storm(256, "client", "three streams a connection")
+    storm(256, "client", "a connection each")
 
 
 def test_descriptors_run_out_on_a_dial_and_that_stream_alone_is_refused():

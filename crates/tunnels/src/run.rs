@@ -60,7 +60,7 @@ pub fn server(mut config: config::Server) -> Result<(), Error> {
         let warning = cell::settle(config.user.as_deref(), &config.source)?;
         let log = log::start(&config.log, config.alert.as_ref(), &config.source)?;
         start(Role::Server, config.warnings.iter().chain(&warning));
-        let (budget, papers) = (server.budget().clone(), server.reloader());
+        let (budget, papers) = (server.budget().clone(), server.reloader().within(descriptors));
         event::resources(memory::ceiling(budget.limit()), descriptors.budget() as u64);
         live(log, panics, budget, papers, |shutdown| server.serve(shutdown)).await
     })

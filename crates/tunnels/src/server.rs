@@ -23,6 +23,7 @@ use transport::{Incoming, ListenOptions, ServerTls, TlsFiles, TlsSettings};
 
 use crate::access::{Policy, Terms};
 use crate::carrier::{Alone, Vigil};
+use crate::descriptors::Descriptors;
 use crate::destination::Destinations;
 use crate::listen::Door;
 use crate::papers::Papers;
@@ -63,7 +64,8 @@ impl Server {
     /// Reads the certificates and starts to listen. Must be called within a tokio runtime.
     ///
     /// # Errors
-    /// A certificate that can't be used, or an address that can't be listened on. Nothing is left behind.
+    /// A certificate that can't be used, an address that can't be listened on, or a system that does not tell this machine's
+    /// addresses. Nothing is left behind.
     pub async fn bind(config: config::Server) -> Result<Self, Error> {
         let options = ListenOptions {
             limits: config.tls.is_some().then(|| config.preauth.clone()),
@@ -95,7 +97,7 @@ impl Server {
 
     /// A handle that renews certificates, identities and grants while the server serves.
     pub fn reloader(&self) -> Reloader {
-        Reloader(self.inner.clone())
+        Reloader { inner: self.inner.clone(), descriptors: None }
     }
 
     /// Serves until `shutdown` has been reached: draining takes nothing new, tells every client to go elsewhere, and lets
@@ -151,7 +153,10 @@ impl Server {
 
 /// Renews what can be renewed in a serving server.
 #[derive(Clone)]
-pub struct Reloader(Arc<Inner>);
+pub struct Reloader {
+    inner: Arc<Inner>,
+    descriptors: Option<Descriptors>,
+}
 
 impl std::fmt::Debug for Reloader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -160,6 +165,11 @@ impl std::fmt::Debug for Reloader {
 }
 
 impl Reloader {
+    /// The same for a process that has so many descriptors: new caps are lowered to what fits, as those at the start were.
+    pub(crate) fn within(self, descriptors: Descriptors) -> Self {
+        Self { descriptors: Some(descriptors), ..self }
+    }
+
     /// Takes certificates, identities, grants and limits as they are now. What has lost its right is cut, and resets what it
     /// carried: connections whose identity is not let in any more, was revoked or no longer chains to the CA, and streams to
     /// destinations that are no longer open. Limits count for what is asked from now on.
@@ -167,14 +177,17 @@ impl Reloader {
     /// # Errors
     /// What is wrong with the new ones; the old ones stay in use, and nothing is cut.
     pub fn reload(&self) -> Result<(), Error> {
-        let fresh = self.0.config.reload()?;
-        if let Some(tls) = &self.0.tls {
+        let Inner { config, tls, access, own, .. } = &*self.inner;
+        let mut fresh = config.reload()?;
+        if let Some(tls) = tls {
             tls.reload()?;
         }
-        for warning in fresh.warnings.iter().chain(&self.0.config.restart_warning(&fresh)) {
+        let needs_restart = config.restart_warning(&fresh);
+        let lowered = self.descriptors.and_then(|few| few.fit_reloaded(&mut fresh, config));
+        for warning in fresh.warnings.iter().chain(&needs_restart).chain(&lowered) {
             event::config_warning(warning);
         }
-        self.0.access.replace(fresh, &self.0.own);
+        access.replace(fresh, own);
         self.review();
         Ok(())
     }
@@ -182,12 +195,12 @@ impl Reloader {
     /// Lets these in from now on instead of those of before, for a program that keeps its own list; as [`Reloader::reload`]
     /// otherwise. A file named in the settings takes their place again at the next reload.
     pub fn set_identities(&self, identities: config::Identities) {
-        self.0.access.replace_identities(identities, &self.0.own);
+        self.inner.access.replace_identities(identities, &self.inner.own);
         self.review();
     }
 
     fn review(&self) {
-        if let Some(tls) = &self.0.tls {
+        if let Some(tls) = &self.inner.tls {
             tls.review();
         }
     }
@@ -199,14 +212,14 @@ impl Papers for Reloader {
     }
 
     fn certificate(&self) -> Option<(PathBuf, SystemTime)> {
-        let file = self.0.config.tls.as_ref()?.cert.clone();
-        Some((file, self.0.tls.as_ref()?.certificate().not_after))
+        let file = self.inner.config.tls.as_ref()?.cert.clone();
+        Some((file, self.inner.tls.as_ref()?.certificate().not_after))
     }
 
     fn stale_list(&self) -> Option<PathBuf> {
-        let file = self.0.config.tls.as_ref()?.crl.clone()?;
+        let file = self.inner.config.tls.as_ref()?.crl.clone()?;
         let now = SystemTime::now();
-        self.0.tls.as_ref()?.revocation_lists().iter().any(|list| list.is_stale(now)).then_some(file)
+        self.inner.tls.as_ref()?.revocation_lists().iter().any(|list| list.is_stale(now)).then_some(file)
     }
 }
 
@@ -461,3 +474,26 @@ impl Story {
 
 /// The identity of a peer on a plain transport, which proves none.
 const ANYONE: &str = "anyone";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn reload_does_not_raise_the_caps_that_were_lowered_for_want_of_descriptors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("server.sock");
+        let few = Descriptors::of(256);
+        let mut config = config::Server::from_pairs([
+            ("server.net", "unix"),
+            ("server.addr", path.to_str().unwrap()),
+            ("remux.net", "unix"),
+        ])
+        .unwrap();
+        few.fit_server(&mut config).unwrap();
+        let lowered = config.streams_max;
+        let server = Server::bind(config).await.unwrap();
+        server.reloader().within(few).reload().unwrap();
+        assert_eq!(server.inner.access.terms(ANYONE).limits().streams, lowered);
+    }
+}
