@@ -46,7 +46,7 @@ pub static FIELDS: &[Field] = &[
         "inbound",
         Kind::Text,
         "word",
-        "how the request came in: socks5, socks4, socks4a, http_connect, eager",
+        "how the request came in: socks5, socks4, socks4a, http, eager",
     ),
     Field::new("limit", Kind::Number, "as the setting", "the limit's value"),
     Field::new("limit_ms", Kind::Fraction, "milliseconds", "the longest wait"),

@@ -18,7 +18,7 @@ pub struct Access<'a> {
     pub stream_id: Option<u32>,
     /// Which side we are.
     pub role: Role,
-    /// How it came in: `socks5`, `socks4`, `socks4a`, `http_connect`, `eager`.
+    /// How it came in: `socks5`, `socks4`, `socks4a`, `http`, `eager`.
     pub inbound: &'a str,
     /// The application's address (client) or the peer connection's (server).
     pub source: &'a str,
@@ -113,8 +113,13 @@ pub fn alert_rejected(cause: &str) {
     tracing::warn!(name: "alert_rejected", target: "sla::hook", cause, "DingTalk refused the alert");
 }
 
-/// An application or a peer showed a wrong user or password. At warn.
+/// An application or a peer showed a wrong user or password. At warn. Bounded: see `held_back`.
 pub fn auth_failed(source: &str, user: Option<&str>) {
+    static LINES: Quota = Quota::new(FLOOD_BURST, FLOOD_EVERY);
+    if !tracing::enabled!(target: "sla::sock", tracing::Level::WARN) {
+        return;
+    }
+    let Some(held_back) = LINES.take(Instant::now()) else { return };
     let cause = match user {
         Some(_) => "the password is wrong",
         None => "there is no such user, or what came is no password",
@@ -128,6 +133,7 @@ pub fn auth_failed(source: &str, user: Option<&str>) {
             "{} {cause} → compare the application's proxy settings with client.users",
             code::APP_PASSWORD
         )),
+        held_back = some(held_back),
         "wrong user or password"
     );
 }
@@ -335,8 +341,13 @@ pub fn peer_cut(role: Role, remote: &str, identity: Option<&str>, cause: &str) {
     );
 }
 
-/// A peer proved an identity that is not let in, or was revoked. At warn.
+/// A peer proved an identity that is not let in, or was revoked. At warn. Bounded: see `held_back`.
 pub fn peer_refused(role: Role, remote: &str, identity: Option<&str>, cause: &str) {
+    static LINES: Quota = Quota::new(FLOOD_BURST, FLOOD_EVERY);
+    if !tracing::enabled!(target: "sla::cert", tracing::Level::WARN) {
+        return;
+    }
+    let Some(held_back) = LINES.take(Instant::now()) else { return };
     tracing::warn!(
         name: "peer_refused",
         target: "sla::cert",
@@ -344,6 +355,7 @@ pub fn peer_refused(role: Role, remote: &str, identity: Option<&str>, cause: &st
         remote,
         identity,
         cause,
+        held_back = some(held_back),
         "peer refused"
     );
 }

@@ -74,7 +74,7 @@ pub static EVENTS: &[Event] = &[
         "warn",
         "sock",
         "wrong user or password",
-        &["source", "user?", "cause"],
+        &["source", "user?", "cause", "held_back?"],
         "an application showed a wrong user or password",
     ),
     Event::new(
@@ -291,8 +291,9 @@ pub static EVENTS: &[Event] = &[
         "warn",
         "cert",
         "peer refused",
-        &["role", "remote", "identity?", "cause"],
-        "a peer proved an identity that is not let in, or was revoked",
+        &["role", "remote", "identity?", "cause", "held_back?"],
+        "a peer proved an identity that is not let in, or that server.identities.file revokes; whose certificate a CA's list \
+         revokes is refused before it proves anything: handshake_failed",
     ),
     Event::new(
         "reload_failed",

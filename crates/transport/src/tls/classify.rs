@@ -65,7 +65,7 @@ fn judge_certificate(error: &CertificateError, seen: &Seen, trust: &Trust, now: 
             return Fault::Unlisted { certificate, reason: reason.clone() };
         }
         Some(Inadmissible::Revoked(reason)) => {
-            return Fault::Revoked { certificate, reason: reason.clone() };
+            return Fault::Revoked { certificate, reason: reason.clone(), proven: true };
         }
         None => {}
     }
@@ -79,6 +79,7 @@ fn judge_certificate(error: &CertificateError, seen: &Seen, trust: &Trust, now: 
                 certificate.issuer
             ),
             certificate,
+            proven: false,
         },
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
             // An intermediate can be the one that is out of date.

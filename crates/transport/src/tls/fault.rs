@@ -83,7 +83,7 @@ impl HandshakeError {
     /// Whether it is a word against an identity that was proven: who holds the key of the certificate.
     pub fn identity(&self) -> Option<Identity> {
         match &*self.fault {
-            Fault::Unlisted { certificate, .. } | Fault::Revoked { certificate, .. } => {
+            Fault::Unlisted { certificate, .. } | Fault::Revoked { certificate, proven: true, .. } => {
                 Some(certificate.identity())
             }
             _ => None,
@@ -180,7 +180,7 @@ impl fmt::Display for HandshakeError {
             Fault::Other { reason } => {
                 write!(f, ": TLS failed: {reason} → read the other side's log as well")
             }
-            Fault::Revoked { certificate, reason } => write!(
+            Fault::Revoked { certificate, reason, .. } => write!(
                 f,
                 ": certificate {} of the identity \"{}\" is revoked: {reason}",
                 certificate.summary(),
@@ -323,6 +323,9 @@ pub enum Fault {
         certificate: Arc<Certificate>,
         /// By what, and what to do: `… → …`.
         reason: String,
+        /// The peer had shown that it holds the certificate's key, and is no mere owner of a copy: those who are let in are
+        /// looked up after that, a CA's revocation list before.
+        proven: bool,
     },
     /// There is no usable name to check the server's certificate against.
     ServerName {

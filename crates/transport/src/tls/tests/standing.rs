@@ -82,6 +82,17 @@ async fn revocation_list_of_the_ca_refuses_its_serials_and_nobody_else() {
 }
 
 #[tokio::test]
+async fn certificate_on_a_revocation_list_says_nothing_of_who_showed_it() {
+    let mut world = World::new();
+    world.client.files = world.keep(&world.ca.issue(&Leaf::client("laptop-7").serial(7)), "c", &world.ca);
+    world.server.crl = Some(world.put("crl.pem", &world.ca.crl(&[7], 2999)));
+    let tls = ServerTls::load(world.server.clone()).expect("server");
+    let (refused, _) = meet(&tls, &ClientTls::load(world.client.clone()).expect("client")).await;
+    // It is refused before the client has to show that it holds the key.
+    assert_eq!(refused.expect_err("refused").identity(), None);
+}
+
+#[tokio::test]
 async fn servers_certificate_can_be_on_a_revocation_list_too() {
     let mut world = World::new();
     world.server.files = world.keep(&world.ca.issue(&Leaf::server(SERVER).serial(9)), "s", &world.ca);
