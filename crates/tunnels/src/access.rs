@@ -10,13 +10,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use framing::remux2::Code;
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use routing::Acl;
-use sla::event;
+use sla::{code, event};
 use tokio::sync::watch;
 use transport::{Admission, Certificate, Inadmissible};
 
@@ -28,11 +30,17 @@ use crate::unreached;
 /// The rules in force.
 pub(crate) struct Policy {
     rules: watch::Sender<Arc<Rules>>,
+    look: Look,
 }
+
+/// Tells the addresses of this machine as they are now.
+type Look = fn() -> io::Result<Vec<IpAddr>>;
 
 /// One set of them, worked out.
 struct Rules {
     config: config::Server,
+    /// Closed to everybody without a grant.
+    interfaces: Vec<IpAddr>,
     /// The server's own.
     limits: Limits,
     /// Of everybody who is listed.
@@ -43,8 +51,18 @@ struct Rules {
 
 impl Policy {
     /// The rules of a configuration, for a server that listens at `own`.
-    pub(crate) fn new(config: &config::Server, own: &[SocketAddr]) -> Self {
-        Self { rules: watch::Sender::new(Arc::new(Rules::new(config.clone(), own))) }
+    ///
+    /// # Errors
+    /// The system does not tell this machine's addresses, which are to be closed.
+    pub(crate) fn new(config: &config::Server, own: &[SocketAddr]) -> io::Result<Self> {
+        Self::looking(interfaces, config, own)
+    }
+
+    fn looking(look: Look, config: &config::Server, own: &[SocketAddr]) -> io::Result<Self> {
+        let interfaces =
+            look().map_err(|error| io::Error::other(format!("{} → {NETLINK}", unlisted(&error))))?;
+        let rules = Rules::new(config.clone(), interfaces, own);
+        Ok(Self { rules: watch::Sender::new(Arc::new(rules)), look })
     }
 
     /// From now on those of `fresh`. What is no longer allowed ends: see [`Terms::closed`].
@@ -56,13 +74,25 @@ impl Policy {
         if fresh.identities.file.is_none() && old.config.identities.file.is_none() {
             fresh.identities.clone_from(&old.config.identities);
         }
-        self.rules.send_replace(Arc::new(Rules::new(fresh, own)));
+        self.enforce(fresh, &old, own);
     }
 
     /// From now on those in force with other identities.
     pub(crate) fn replace_identities(&self, identities: Identities, own: &[SocketAddr]) {
-        let config = config::Server { identities, ..self.rules.borrow().config.clone() };
-        self.rules.send_replace(Arc::new(Rules::new(config, own)));
+        let old = self.rules.borrow().clone();
+        self.enforce(config::Server { identities, ..old.config.clone() }, &old, own);
+    }
+
+    fn enforce(&self, config: config::Server, old: &Rules, own: &[SocketAddr]) {
+        let interfaces = (self.look)().unwrap_or_else(|error| {
+            event::config_warning(&format!(
+                "{} {}; those of before stay closed → {NETLINK}",
+                code::PROCESS,
+                unlisted(&error)
+            ));
+            old.interfaces.clone()
+        });
+        self.rules.send_replace(Arc::new(Rules::new(config, interfaces, own)));
     }
 
     /// What `identity` may do, from now on as long as the value is kept.
@@ -72,13 +102,14 @@ impl Policy {
 }
 
 impl Rules {
-    fn new(config: config::Server, own: &[SocketAddr]) -> Self {
+    fn new(config: config::Server, interfaces: Vec<IpAddr>, own: &[SocketAddr]) -> Self {
         let identities = &config.identities;
-        let acl = Acl::new(&config.allow, &config.deny).with_own(interfaces(), own.iter().copied());
+        let acl =
+            Acl::new(&config.allow, &config.deny).with_own(interfaces.iter().copied(), own.iter().copied());
         let acl_of = |rights: &Rights| acl.for_identity(&rights.allow, &rights.deny, rights.only.as_deref());
         let acls = identities.listed.iter().map(|(name, rights)| (name.clone(), acl_of(rights))).collect();
         let others = identities.others.as_ref().map_or_else(|| acl.clone(), acl_of);
-        Self { limits: limits(&config), acls, others, config }
+        Self { limits: limits(&config), interfaces, acls, others, config }
     }
 
     fn acl(&self, identity: &str) -> Option<&Acl> {
@@ -183,15 +214,24 @@ impl Terms {
 /// After this nobody has cut the connection: it is a plain one.
 const UNCUT: Duration = Duration::from_secs(1);
 
-/// This machine's addresses as they are now.
-fn interfaces() -> impl Iterator<Item = IpAddr> {
-    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    interfaces.filter_map(|interface| {
+fn interfaces() -> io::Result<Vec<IpAddr>> {
+    let ip = |interface: InterfaceAddress| {
         let address = interface.address?;
         let v4 = address.as_sockaddr_in().map(|a| IpAddr::from(a.ip()));
         v4.or_else(|| address.as_sockaddr_in6().map(|a| a.ip().into()))
-    })
+    };
+    Ok(getifaddrs()?.filter_map(ip).collect())
 }
+
+/// Without them clients could reach what runs on this machine by its public addresses.
+fn unlisted(error: &io::Error) -> String {
+    format!(
+        "this machine's own addresses, which are closed to clients, can't be listed: {}",
+        sla::plain(error)
+    )
+}
+
+const NETLINK: &str = "let this program use AF_NETLINK (RestrictAddressFamilies= of its unit)";
 
 fn limits(config: &config::Server) -> Limits {
     Limits {

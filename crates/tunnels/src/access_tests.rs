@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use crate::config::Revoked;
 
@@ -12,7 +14,7 @@ fn listed_identity_has_its_own_limits_and_destinations_beside_the_servers() {
         ..Rights::default()
     };
     settings.identities = listed([("laptop-7", rights), ("phone", Rights::default())]);
-    let policy = Policy::new(&settings, &[]);
+    let policy = Policy::new(&settings, &[]).unwrap();
     let limits = policy.terms("laptop-7").limits();
     assert_eq!(
         (limits.connections_per_identity, limits.streams_per_identity, limits.dials_per_identity),
@@ -31,7 +33,7 @@ fn listed_identity_has_its_own_limits_and_destinations_beside_the_servers() {
 #[tokio::test(start_paused = true)]
 async fn running_stream_ends_when_a_reload_closes_its_destination_and_only_then() {
     let with = |allow: &str| settings(&[("server.allow", allow)]);
-    let policy = Policy::new(&with("10.1.0.0/16,10.2.0.0/16"), &[]);
+    let policy = Policy::new(&with("10.1.0.0/16,10.2.0.0/16"), &[]).unwrap();
     let mut terms = policy.terms("laptop-7");
     terms.acl().unwrap();
     let mut closed = std::pin::pin!(terms.closed("a.example:80", Some("10.2.0.1:80".parse().unwrap())));
@@ -45,7 +47,7 @@ async fn running_stream_ends_when_a_reload_closes_its_destination_and_only_then(
 
 #[tokio::test(start_paused = true)]
 async fn reload_between_judgement_and_first_wait_is_not_missed() {
-    let policy = Policy::new(&settings(&[("server.allow", "10.2.0.0/16")]), &[]);
+    let policy = Policy::new(&settings(&[("server.allow", "10.2.0.0/16")]), &[]).unwrap();
     let mut terms = policy.terms("laptop-7");
     terms.acl().unwrap();
     policy.replace(settings(&[]), &[]);
@@ -55,7 +57,7 @@ async fn reload_between_judgement_and_first_wait_is_not_missed() {
 
 #[tokio::test(start_paused = true)]
 async fn stream_of_an_identity_that_is_listed_no_more_ends() {
-    let policy = Policy::new(&settings(&[]), &[]);
+    let policy = Policy::new(&settings(&[]), &[]).unwrap();
     let mut terms = policy.terms("laptop-7");
     policy.replace_identities(listed([("phone", Rights::default())]), &[]);
     assert_eq!(terms.closed("a.example:80", None).await.code, Code::AUTH);
@@ -63,7 +65,7 @@ async fn stream_of_an_identity_that_is_listed_no_more_ends() {
 
 #[test]
 fn list_given_by_a_program_stays_through_a_reload_of_settings_that_name_none() {
-    let policy = Policy::new(&settings(&[]), &[]);
+    let policy = Policy::new(&settings(&[]), &[]).unwrap();
     policy.replace_identities(listed([("phone", Rights::default())]), &[]);
     policy.replace(settings(&[("server.allow", "10.0.0.0/8")]), &[]);
     assert!(policy.terms("laptop-7").acl().is_err());
@@ -78,6 +80,31 @@ fn list_given_by_a_program_stays_through_a_reload_of_settings_that_name_none() {
 }
 
 #[test]
+fn server_does_not_start_when_the_system_hides_this_machines_own_addresses() {
+    let error = Policy::looking(|| Err(io::ErrorKind::Unsupported.into()), &settings(&[]), &[]).unwrap_err();
+    let error = crate::Error::from(error);
+    assert_eq!(error.exit_code(), 71);
+    assert!(error.to_string().contains("own addresses, which are closed to clients"), "{error}");
+}
+
+#[test]
+fn own_addresses_stay_closed_when_a_reload_can_not_see_them() {
+    static HIDDEN: AtomicBool = AtomicBool::new(false);
+    let look = || match HIDDEN.load(Ordering::Relaxed) {
+        true => Err(io::ErrorKind::Unsupported.into()),
+        false => Ok(vec!["198.41.0.4".parse().unwrap()]),
+    };
+    let policy = Policy::looking(look, &settings(&[]), &[]).unwrap();
+    let is_open = || policy.terms("laptop-7").acl().unwrap().check("198.41.0.4:22".parse().unwrap()).is_ok();
+    assert!(!is_open());
+    HIDDEN.store(true, Ordering::Relaxed);
+    policy.replace(settings(&[("server.allow", "10.0.0.0/8")]), &[]);
+    assert!(!is_open());
+    policy.replace_identities(listed([("laptop-7", Rights::default())]), &[]);
+    assert!(!is_open());
+}
+
+#[test]
 fn certificate_is_let_in_by_its_identity_and_kept_out_by_any_of_its_marks() {
     let papers = crate::pki::throwaway().unwrap();
     let certificate = transport::describe(&papers.client_cert).unwrap().remove(0);
@@ -87,7 +114,7 @@ fn certificate_is_let_in_by_its_identity_and_kept_out_by_any_of_its_marks() {
         settings.identities = listed([(listed_name, Rights::default())]);
         settings.identities.revoked.extend(revoked);
         settings.identities.file = Some("/etc/tunnels/identities.yaml".into());
-        Policy::new(&settings, &[]).admit(&certificate)
+        Policy::new(&settings, &[]).unwrap().admit(&certificate)
     };
     assert_eq!(judge(&name, None), Ok(()));
     let Err(Inadmissible::Unlisted(text)) = judge(&format!("{name}x"), None) else { panic!("let in") };

@@ -250,12 +250,12 @@ mod tests {
 
     /// An identity to whom nothing of this machine is granted.
     fn laptop() -> Terms {
-        Policy::new(&settings(&[]), &[]).terms("laptop")
+        Policy::new(&settings(&[]), &[]).unwrap().terms("laptop")
     }
 
     /// One to whom all of it is.
     fn favourite() -> Terms {
-        Policy::new(&settings(&[("server.allow", "127.0.0.0/8")]), &[]).terms("favourite")
+        Policy::new(&settings(&[("server.allow", "127.0.0.0/8")]), &[]).unwrap().terms("favourite")
     }
 
     fn within(seconds: &str) -> Destinations {

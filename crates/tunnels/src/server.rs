@@ -73,7 +73,7 @@ impl Server {
         };
         let door = Door::open(&config.listen, &options).await?;
         let own = door.local_addrs();
-        let access = Arc::new(Policy::new(&config, &own));
+        let access = Arc::new(Policy::new(&config, &own)?);
         let tls = match &config.tls {
             Some(tls) => Some(ServerTls::load(tls_settings(&config, tls, access.clone()))?),
             None => None,
