@@ -22,10 +22,7 @@ pub(crate) fn start(
     settings.format = log.format;
     settings.rotation = log.rotation;
     settings.redaction = log.redaction;
-    settings.alerts = match alert {
-        Some(alert) => Some(robot(alert)?),
-        None => None,
-    };
+    settings.alerts = alert.map(robot);
     match subscriber::init(settings) {
         Ok(guard) => Ok(Log { guard }),
         Err(InitError::Open { path, source: error }) => Err(source.log_refused(&path, &error).into()),
@@ -46,15 +43,14 @@ impl Log {
     }
 }
 
-fn robot(alert: &config::Alert) -> Result<dingtalk::Robot, Error> {
+fn robot(alert: &config::Alert) -> dingtalk::Robot {
     let config = dingtalk::Config {
-        // The configuration has judged the address already.
-        endpoint: alert.url.parse().map_err(std::io::Error::other)?,
+        endpoint: alert.url.clone(),
         token: dingtalk::Secret::new(&alert.token),
         secret: dingtalk::Secret::new(alert.secret.as_deref().unwrap_or_default()),
         title: "TunneLS".to_owned(),
     };
     let runtime = tokio::runtime::Handle::current();
     let post = move |request: &dingtalk::Request| runtime.block_on(webhook::post(request));
-    Ok(dingtalk::Robot { config, post: Box::new(post) })
+    dingtalk::Robot { config, post: Box::new(post) }
 }

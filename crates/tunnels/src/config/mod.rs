@@ -32,6 +32,7 @@ mod yaml;
 // What the parts below already have a type for is used as it is.
 pub use eagersocks::{Reply, Users};
 pub use routing::Grant;
+pub use sla::subscriber::dingtalk::Endpoint;
 pub use transport::{Address, Net};
 
 pub(crate) use address::bad_host;

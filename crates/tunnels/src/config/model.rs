@@ -11,6 +11,7 @@ use std::time::Duration;
 use eagersocks::{Reply, Users};
 use routing::Grant;
 use sla::Redaction;
+use sla::subscriber::dingtalk::Endpoint;
 use sla::subscriber::{Format, Level, LogPath, Rotation};
 use transport::{Address, Net};
 
@@ -284,8 +285,8 @@ pub struct Alert {
     pub token: String,
     /// Secret it signs with; `None` = the robot asks for no signature.
     pub secret: Option<String>,
-    /// Where it listens: https, or http on loopback.
-    pub url: String,
+    /// Where it listens.
+    pub url: Endpoint,
 }
 
 impl std::fmt::Debug for Alert {

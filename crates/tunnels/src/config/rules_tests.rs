@@ -309,7 +309,7 @@ fn insecure_transport_is_warned_of_where_it_makes_a_difference() {
 }
 
 #[test]
-fn webhook_takes_https_and_plain_http_to_loopback_only() {
+fn robots_address_that_could_not_be_used_is_refused_where_it_stands() {
     for (url, safe) in [
         ("https://oapi.dingtalk.com/robot/send", true),
         ("http://127.0.0.1:8080/robot", true),
@@ -324,9 +324,15 @@ fn webhook_takes_https_and_plain_http_to_loopback_only() {
         ("ftp://127.0.0.1/", false),
         ("https:///x", false),
         ("https://a b/", false),
+        ("https://robot.example:0/x", false),
+        ("https://user@robot.example/x", false),
+        ("https://robot.example/x#y", false),
         ("", false),
     ] {
-        assert_eq!(url_is_safe(url), safe, "{url}");
+        let client = client_with(&[("sla.dingtalk.url", url)]);
+        assert_eq!(client.is_ok(), safe, "{url}: {client:?}");
+        let told = client.err().unwrap_or_default();
+        assert!(safe || told.starts_with("sla.dingtalk.url: ") && told.contains(" → write https"), "{told}");
     }
 }
 
