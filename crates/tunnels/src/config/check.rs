@@ -15,6 +15,7 @@ use super::Role;
 use super::error::{CONFIG, Error};
 use super::file::File;
 use super::identity::Identities;
+use super::later::closed_log;
 use super::model::{Carrier, Client, Memory, Server, Wire};
 use super::setting::Setting;
 use super::source::Source;
@@ -99,6 +100,7 @@ impl Source {
                 let takes = takes(client.memory, descriptors, needs_of_client(&client));
                 let lowered = descriptors.fit_client(&mut client);
                 client.warnings.extend(lowered);
+                client.warnings.extend(closed_log(client.user.as_deref(), &client.log.path));
                 (text, certificate, takes, client.warnings)
             }
             Role::Server => {
@@ -115,6 +117,7 @@ impl Source {
                 let takes = takes(server.memory, descriptors, needs_of_server(&server));
                 let lowered = descriptors.fit_server(&mut server);
                 server.warnings.extend(lowered);
+                server.warnings.extend(closed_log(server.user.as_deref(), &server.log.path));
                 (text, certificate, takes, server.warnings)
             }
         };

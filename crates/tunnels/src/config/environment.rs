@@ -113,7 +113,8 @@ mod tests {
     fn empty_variable_takes_nothing_away_that_the_file_says() {
         let folder = tempfile::tempdir().expect("folder");
         let file = folder.path().join("server.yaml");
-        let text = "server: {deny: [198.51.100.0/24], identities: {file: who.yaml}}\ntls.client.crl: clients.crl\n";
+        let text =
+            "server: {deny: [198.51.100.0/24], identities: {file: who.yaml}}\ntls.client.crl: clients.crl\n";
         std::fs::write(&file, text).expect("write");
         let shown = |variables: Vec<(OsString, OsString)>| {
             let arguments = ["--config".into(), file.clone().into(), "--print-config".into()];

@@ -143,7 +143,8 @@ server.addr: [\"a.example.net:443\", \"b.example.net:443\"]
   have changed (`config_warning`).
 
 `--print-config` prints every value and where it comes from (secrets as `***`), `--check` and `tunnels check FILE` say whether all of it
-is good, certificates included. Neither starts anything.
+is good, certificates included, as far as that can be known without a start: not whether the port is free, and of what `process.user` may
+do what permission bits tell of its log. Neither starts anything.
 
 Whatever is wrong is one line, `place: setting: cause → what to do`, and an exit code:
 

@@ -18,6 +18,7 @@ mod file;
 mod flags;
 mod identities;
 mod identity;
+mod later;
 mod manual;
 mod model;
 mod reader;
