@@ -30,7 +30,7 @@ pub enum Error {
     )]
     Panicked,
     /// The runtime or a signal handler can't be set up.
-    #[error("{} the process can't be set up: {_0}", code::PROCESS)]
+    #[error("{} the process can't be set up: {}", code::PROCESS, lacking(_0))]
     Process(#[from] std::io::Error),
 }
 
@@ -47,4 +47,15 @@ impl Error {
             Self::Process(_) => 71,
         }
     }
+}
+
+/// What the system would not give, with advice where whoever asked for it had none.
+fn lacking(error: &std::io::Error) -> String {
+    let words = sla::plain(error);
+    if words.contains(" → ") {
+        return words;
+    }
+    format!(
+        "{words} → look at the limits of its unit or shell (LimitNOFILE=, TasksMax=, MemoryMax=; ulimit -a)"
+    )
 }

@@ -188,6 +188,11 @@ impl Running {
         Said::Logged { program: self.program, line: plain(&self.folder, line) }
     }
 
+    /// The same for a line that is none of the log's.
+    pub(crate) fn says_bare(&self, needle: &str) -> Said {
+        Said::Logged { program: self.program, line: plain(&self.folder, &self.line(needle)) }
+    }
+
     pub(crate) fn line(&self, needle: &str) -> String {
         let found = |lines: &Vec<String>| lines.iter().find(|line| line.contains(needle)).cloned();
         let end = Instant::now() + LIMIT;
@@ -202,8 +207,12 @@ impl Running {
         }
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.lock().expect("no panic").id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
-        let id = self.child.lock().expect("no panic").id();
+        let id = self.id();
         let sent = Command::new("kill").args([format!("-{name}"), id.to_string()]).status().expect("kill");
         assert!(sent.success());
     }
@@ -220,6 +229,21 @@ fn with(base: &str, more: &str) -> String {
     let words: Vec<&str> = base.split_whitespace().collect();
     let kept = words.chunks(2).filter(|flag| !more.split_whitespace().any(|word| word == flag[0]));
     kept.flatten().copied().chain([more]).collect::<Vec<_>>().join(" ")
+}
+
+/// The same command for a process that may have so many descriptors and no more.
+pub(crate) fn with_descriptors(limit: usize, command: &Command) -> Command {
+    let mut less = Command::new("sh");
+    less.arg("-c").arg(format!("ulimit -n {limit}; exec \"$0\" \"$@\""));
+    less.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => less.env(name, value),
+            None => less.env_remove(name),
+        };
+    }
+    less.current_dir(command.get_current_dir().expect("a folder")).stdin(Stdio::null());
+    less
 }
 
 /// Names of this run's folder do not matter.

@@ -5,8 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 
 use rustls::pki_types::pem::PemObject;
@@ -26,7 +26,7 @@ impl Ca {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let key = KeyPair::generate().expect("key");
         let pem = params.self_signed(&key).expect("certificate").pem();
         Self { params, key, pem }
@@ -47,8 +47,8 @@ impl Ca {
         } else {
             ExtendedKeyUsagePurpose::ServerAuth
         }];
-        params.not_before = rcgen::date_time_ymd(2020, 1, 1);
-        params.not_after = rcgen::date_time_ymd(3000, 1, 1);
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(3000, 1, 1);
         change(&mut params);
         let key = KeyPair::generate().expect("key");
         let certificate =
@@ -56,6 +56,25 @@ impl Ca {
         lab.write(&format!("{name}.crt"), certificate.pem(), 0o644);
         lab.write(&format!("{name}.key"), key.serialize_pem(), 0o600);
         lab.write(&format!("{name}.ca.crt"), &self.pem, 0o644);
+    }
+
+    /// Writes `NAME.crl`, on which this CA has the certificate of that serial number.
+    pub(crate) fn revoke(&self, lab: &Lab, name: &str, serial: u64) {
+        let list = CertificateRevocationListParams {
+            this_update: date_time_ymd(2021, 1, 1),
+            next_update: date_time_ymd(2999, 1, 1),
+            crl_number: SerialNumber::from(1_u64),
+            issuing_distribution_point: None,
+            revoked_certs: vec![RevokedCertParams {
+                serial_number: SerialNumber::from(serial),
+                revocation_time: date_time_ymd(2021, 1, 1),
+                reason_code: None,
+                invalidity_date: None,
+            }],
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let list = list.signed_by(&Issuer::from_params(&self.params, &self.key)).expect("list");
+        lab.write(&format!("{name}.crl"), list.pem().expect("PEM"), 0o644);
     }
 }
 
@@ -102,6 +121,11 @@ pub(crate) fn tls_server(lab: &Lab, name: &str) {
 
 /// A TLS client at our server, with the certificate NAME or none, until the end.
 pub(crate) fn tls_client(lab: &Lab, name: Option<&str>) {
+    tls_client_says(lab, name, b"");
+}
+
+/// The same with something to say.
+pub(crate) fn tls_client_says(lab: &Lab, name: Option<&str>, bytes: &[u8]) {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(lab.path().join("ca.crt")).expect("CA")).expect("CA");
     let config = rustls::ClientConfig::builder().with_root_certificates(roots);
@@ -113,7 +137,9 @@ pub(crate) fn tls_client(lab: &Lab, name: Option<&str>) {
     let server = ServerName::try_from("127.0.0.1").expect("name");
     let connection = rustls::ClientConnection::new(Arc::new(config), server).expect("connection");
     let socket = TcpStream::connect(("127.0.0.1", lab.port)).expect("connect");
-    let _ = rustls::StreamOwned::new(connection, socket).read(&mut [0; 1]);
+    let mut stream = rustls::StreamOwned::new(connection, socket);
+    let _ = stream.write_all(bytes);
+    let _ = stream.read_to_end(&mut Vec::new());
 }
 
 fn papers(lab: &Lab, name: &str) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {

@@ -1,12 +1,13 @@
 //! Situations in which a program goes on and its log says what is wrong.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::MetadataExt;
+use std::process::Command;
 
 use crate::Situation;
-use crate::lab::{Lab, Said, free_port};
-use crate::peers::{Ca, ask, ask_at, listen, robot, send, silent, tls_client, tls_server};
+use crate::lab::{Lab, Said, free_port, with_descriptors};
+use crate::peers::{Ca, ask, ask_at, listen, robot, send, silent, tls_client, tls_client_says, tls_server};
 
 pub(crate) const SITUATIONS: &[Situation] = &[
     // The way to the server.
@@ -16,6 +17,12 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         no_way(lab, "")
     }),
     ("the server's name does not exist", |lab| no_way(lab, "-server.addr no-such-host.invalid:443")),
+    ("the server's name has no address of the net that is set", |lab| {
+        if ("localhost", 1).to_socket_addrs().is_ok_and(|mut found| found.any(|address| address.is_ipv6())) {
+            return Said::Impossible("localhost has an IPv6 address here");
+        }
+        no_way(lab, "-server.net tcp6 -server.addr localhost:PORT")
+    }),
     ("there is no route to the server", |lab| no_way(lab, "-server.addr 224.0.0.1:443")),
     ("the server's Unix socket is not there", |lab| {
         no_way(lab, "-server.net unix -server.addr gone.sock -tls.server.name 127.0.0.1")
@@ -62,6 +69,16 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     }),
     ("the server shows the CA's certificate itself", |lab| {
         odd_server(lab, |params| params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained))
+    }),
+    ("the server's certificate is on a revocation list", |lab| {
+        let ca = Ca::new("Root");
+        ca.issue(lab.pair(), "lost-server", "a.example", |params| params.serial_number = Some(7_u64.into()));
+        ca.revoke(lab, "servers", 7);
+        tls_server(lab, "lost-server");
+        no_way(
+            lab,
+            "-tls.server.name a.example -tls.server.ca lost-server.ca.crt -tls.server.crl servers.crl",
+        )
     }),
     ("the server does not know the client's CA", |lab| {
         lab.pair().other_pair();
@@ -150,6 +167,14 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     ("a client shows a CA's certificate", |lab| {
         odd_client(lab, |params| params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained))
     }),
+    ("a client's certificate is on a revocation list", |lab| {
+        let ca = Ca::new("Root");
+        ca.issue(lab.pair(), "lost-client", "laptop", |params| params.serial_number = Some(7_u64.into()));
+        ca.revoke(lab, "clients", 7);
+        let server = lab.server("-tls.client.ca lost-client.ca.crt -tls.client.crl clients.crl");
+        tls_client(lab, Some("lost-client"));
+        server.says("handshake failed")
+    }),
     ("a web browser or a scanner comes to the server", |lab| {
         let server = lab.server("");
         send(lab.port, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -171,6 +196,14 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     ("a client goes away in the middle of the handshake", |lab| {
         let server = lab.server("");
         drop(TcpStream::connect(("127.0.0.1", lab.port)).expect("connect").write_all(&[22, 3, 1]));
+        server.says("handshake failed")
+    }),
+    ("others wait for the place of a client that says nothing in the handshake", |lab| {
+        let server = lab.server("-server.preauth.max.cnt 1");
+        let port = lab.port;
+        for _ in 0..2 {
+            std::thread::spawn(move || send(port, b""));
+        }
         server.says("handshake failed")
     }),
     // Settings of the two ends.
@@ -204,6 +237,20 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         let _server = lab.server("-remux.net tcp -remux.wire classic");
         no_way(lab, "-remux.net tcp")
     }),
+    ("without TLS, something else is where the server should be", |lab| {
+        listen(lab, |mut socket| {
+            let _ = socket.write_all(b"SSH-2.0-OpenSSH_9.9\r\n");
+            let _ = socket.read(&mut [0; 1000]);
+        });
+        no_way(lab, "-remux.net tcp")
+    }),
+    ("without TLS, the path resets the connection", |lab| {
+        listen(lab, |mut socket| {
+            let _ = socket.read(&mut [0; 1]);
+            socket2::SockRef::from(&socket).set_linger(Some(std::time::Duration::ZERO)).expect("linger");
+        });
+        no_way(lab, "-remux.net tcp")
+    }),
     // Destinations.
     ("the destination is denied", |lab| {
         let server = lab.server("");
@@ -229,6 +276,32 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         let port = free_port();
         let _silent = silent(port);
         destination(lab, "127.0.0.1", port)
+    }),
+    ("there is no route to the destination", |lab| {
+        let _server = lab.server("-server.allow 224.0.0.0/4");
+        let client = lab.client("");
+        ask(lab, "224.0.0.1", 443);
+        client.says("[sock] -")
+    }),
+    ("earlier dials to the destination take all the time there is", |lab| {
+        let _server = lab.server("-server.dial.target.max.cnt 1 -server.dial.max.sec 1");
+        let client = lab.client("");
+        let (socks, port) = (lab.socks, free_port());
+        let _silent = silent(port);
+        for _ in 0..20 {
+            std::thread::spawn(move || ask_at(socks, "127.0.0.1", port));
+        }
+        client.says("DST-416")
+    }),
+    ("the server has no descriptor left for the destination", |lab| {
+        let server = lab.server("");
+        let client = lab.client("");
+        ask(lab, "127.0.0.1", free_port());
+        let limited =
+            Command::new("prlimit").args(["--nofile=1", "--pid", &server.id().to_string()]).status();
+        assert!(limited.expect("prlimit").success());
+        ask(lab, "127.0.0.1", free_port());
+        client.says("DST-419")
     }),
     ("the destination's name does not exist", |lab| destination(lab, "no-such-host.invalid", 443)),
     ("the destination resets the connection", |lab| {
@@ -280,6 +353,15 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     ("an application shows a user that does not exist", |lab| {
         with_users(lab, b"\x05\x01\x02\x01\x05other\x05wrong", "wrong user or password")
     }),
+    ("an address has shown more wrong passwords than are judged", |lab| {
+        lab.write("users.txt", "laptop:hush-password\n", 0o600);
+        let client = lab.client("-client.users.file users.txt");
+        let socks = lab.socks;
+        for _ in 0..60 {
+            std::thread::spawn(move || send(socks, b"\x05\x01\x02\x01\x06laptop\x05wrong"));
+        }
+        client.says("APP-509")
+    }),
     // Limits.
     ("the server has no place for another connection", |lab| {
         let server = lab.server("-remux.conn.max.cnt 1");
@@ -299,6 +381,27 @@ pub(crate) const SITUATIONS: &[Situation] = &[
             std::thread::spawn(move || ask_at(socks, "127.0.0.1", port));
         }
         server.says("limit reached")
+    }),
+    ("a client's connections keep being cut for what they do", |lab| {
+        let server = lab.server("");
+        for _ in 0..5 {
+            tls_client_says(lab, Some("client"), &[0xff; 64]);
+        }
+        server.says("limit reached")
+    }),
+    ("there is no memory for another request", |lab| {
+        let server = lab.server("-eagersocks.net tls -remux.memory.max.bytes 8388608");
+        let _client = lab.client("-eagersocks.net tls");
+        let (socks, port) = (lab.socks, held());
+        for _ in 0..40 {
+            std::thread::spawn(move || ask_at(socks, "127.0.0.1", port));
+        }
+        server.says("limit reached")
+    }),
+    ("there are fewer descriptors than the caps ask for", |lab| {
+        let server = "--config server.yaml -server.addr 127.0.0.1:PORT -sla.log.path -";
+        let command = lab.pair().command("tunnels-server", server);
+        lab.running("tunnels-server", with_descriptors(64, &command)).says("RES-701")
     }),
     ("a flow is quiet for too long", |lab| {
         let _server = lab.server("-stream.idle.max.sec 1");
@@ -391,6 +494,11 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     }),
     ("the tunnel runs without TLS because somebody said so", |lab| {
         lab.server("-server.addr 0.0.0.0:PORT -remux.net tcp -remux.insecure").says("CFG-311")
+    }),
+    ("the log's disk is full", |lab| {
+        let flags = "--config server.yaml -server.addr 127.0.0.1:PORT -sla.log.path /dev/full";
+        let command = lab.pair().command("tunnels-server", flags);
+        lab.running("tunnels-server", command).says_bare("RUN-903")
     }),
     ("another process writes the log file", |lab| {
         let server = "--config server.yaml -server.addr 127.0.0.1:PORT -sla.log.path t.log";

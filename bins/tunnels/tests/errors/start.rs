@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Command, Stdio};
 
 use crate::Situation;
-use crate::lab::{Lab, Said};
+use crate::lab::{Lab, Said, with_descriptors};
 use crate::peers::Ca;
 
 const CLIENT: &str = "tunnels-client";
@@ -96,6 +96,9 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         lab.pair().write("users.txt", "# people\nlaptop:hush-password\nphone\n", 0o600);
         lab.ends(CLIENT, "--config client.yaml -client.users.file users.txt")
     }),
+    ("the robot's address has no port that there is", |lab| {
+        lab.pair().ends(CLIENT, "--config client.yaml -sla.dingtalk.url https://robot.example.net:0/send")
+    }),
     // Certificates and keys.
     ("the certificate's file is missing", |lab| {
         lab.pair().ends(CLIENT, "--config client.yaml -tls.client.cert gone.crt")
@@ -149,6 +152,10 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         lab.pair().ends(SERVER, "--config server.yaml -process.user tunnelz")
     }),
     ("the user to become is root", |lab| lab.pair().ends(SERVER, "--config server.yaml -process.user root")),
+    ("the process may open hardly a file", |lab| {
+        let command = lab.pair().command(CLIENT, "--config client.yaml");
+        lab.ends_as(CLIENT, with_descriptors(4, &command))
+    }),
     // The log and the sockets.
     ("the log's folder is not there", |lab| {
         lab.pair().ends(CLIENT, "--config client.yaml -sla.log.path gone/t.log")
@@ -181,6 +188,9 @@ pub(crate) const SITUATIONS: &[Situation] = &[
     // The toolbox.
     ("init finds a file of an earlier pair", |lab| {
         lab.pair().ends(TOOL, "init --dir . --server tunnel.example.net:443")
+    }),
+    ("init is told a folder that can't be made", |lab| {
+        lab.ends(TOOL, "init --dir /proc/pair --server tunnel.example.net:443")
     }),
 ];
 
