@@ -81,8 +81,12 @@ class Proc:
         return [e for e in self.log() if all(e.get(k) == v for k, v in facts.items())]
 
     def text(self):
-        return (self.err_path.read_text() if self.err_path.exists() else "") + \
-            (self.log_path.read_text() if self.log_path.exists() else "")
+        text = ""
+        for path in (self.err_path, self.log_path):
+            # The check of the configuration makes the log and removes it again, before the program makes it for good.
+            with contextlib.suppress(FileNotFoundError):
+                text += path.read_text()
+        return text
 
     def wait_text(self, needle, limit=WAIT):
         def seen():
