@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""A DNS server on 127.0.0.1:53 that answers by what it is asked: see BEHAVIOUR."""
+"""A DNS server on port 53 of 127.0.0.1, or of the address given, that answers by the first part of the name."""
 import socket
 import struct
+import sys
 
 ADDRESSES = {b"good": "127.0.0.1", b"good2": "127.0.0.1", b"private": "10.1.2.3", b"metadata": "169.254.169.254"}
 CODES = {b"servfail": 2, b"nxdomain": 3}
@@ -28,7 +29,7 @@ def answer(query):
 
 def main():
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.bind(("127.0.0.1", 53))
+    sock.bind((sys.argv[1] if len(sys.argv) > 1 else "127.0.0.1", 53))
     print("ready", flush=True)
     while True:
         query, source = sock.recvfrom(2000)

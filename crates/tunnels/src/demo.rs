@@ -14,8 +14,7 @@ use crate::{Client, Error, Server, config, log, pki, run};
 /// # Errors
 /// Why it did not start.
 pub fn demo(mut out: impl Write) -> Result<(), Error> {
-    let runtime = run::runtime()?;
-    runtime.block_on(async {
+    run::to_its_end(async {
         let papers = pki::throwaway()?;
         let path = |path: &std::path::Path| path.display().to_string();
         let (ca, server_cert, server_key) =

@@ -1,39 +1,40 @@
 //! How a server reaches destinations: resolve once, judge every address, dial only what was permitted.
 
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashMap;
 use framing::{Host, Target};
 use routing::Permitted;
 use sla::event;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use transport::{DialOptions, Socket};
 
 use crate::access::Terms;
 use crate::config;
+use crate::lookups::Lookups;
 use crate::outbound::socket_address;
 use crate::relay::Broken;
+use crate::turns::Turns;
 use crate::unreached;
 
 /// Dials destinations within the policy and the limits on dials in progress.
 pub(crate) struct Destinations {
     timeout: Duration,
-    per_target: usize,
-    /// Dials in progress by target; an entry lives as long as one of its dials.
-    dialling: DashMap<Target, Arc<Semaphore>>,
+    dialling: Arc<Turns<Target>>,
+    lookups: Lookups,
 }
 
 impl Destinations {
     pub(crate) fn new(config: &config::Server) -> Self {
-        Self { timeout: config.dial_timeout, per_target: config.dials_per_target, dialling: DashMap::new() }
+        let dialling = Turns::new(config.dials_per_target);
+        Self { timeout: config.dial_timeout, dialling, lookups: Lookups::new() }
     }
 
     /// Dials `target` by `terms`; too many dials of their identity (`dials`) at once wait, within the time there is.
     ///
-    /// Cancel safety: dropping the future ends the dial; a name look-up under way keeps its place until it is done.
+    /// Cancel safety: dropping the future ends the dial; a name look-up under way goes on, see [`Lookups`].
     pub(crate) async fn dial(
         &self,
         terms: &mut Terms,
@@ -45,16 +46,13 @@ impl Destinations {
         }
         let deadline = Instant::now() + self.timeout;
         let late = |behind, setting| unreached::queued(target, behind, setting, self.timeout);
-        let place = timeout_at(deadline, dials.clone().acquire_owned()).await;
-        let Ok(Ok(place)) = place else {
+        let Ok(Ok(_place)) = timeout_at(deadline, dials.acquire()).await else {
             return Err(late("of this identity", "server.dial.identity.max.cnt"));
         };
-        let place = Arc::new(place);
-        let Ok(_turn) = timeout_at(deadline, self.turn(target)).await else {
+        let Ok(_turn) = timeout_at(deadline, self.dialling.take(target.clone())).await else {
             return Err(late("to this destination", "server.dial.target.max.cnt"));
         };
-        let found = timeout_at(deadline, resolve(target, place.clone())).await;
-        let found = found.map_err(|_| unreached::unanswered(target, self.timeout))??;
+        let found = self.resolve(terms.identity(), target, deadline).await?;
         let permitted = judge(terms, target, &found)?;
         let left = deadline.saturating_duration_since(Instant::now());
         // Armed: neither a dead process nor a stream given up meanwhile must look like a clean end to the destination.
@@ -64,19 +62,27 @@ impl Destinations {
         socket.map_err(|error| unreached::unconnected(target, &error))
     }
 
-    /// Waits for a place among the dials to this target.
-    async fn turn(&self, target: &Target) -> Turn<'_> {
-        let queue = self
-            .dialling
-            .entry(target.clone())
-            .or_insert_with(|| Arc::new(Semaphore::new(self.per_target)))
-            .clone();
-        // Made before it waits: one that gives up waiting cleans up, too.
-        let mut turn =
-            Turn { table: &self.dialling, target: target.clone(), queue: Some(queue.clone()), permit: None };
-        // Only this type closes it, and never does.
-        turn.permit = queue.acquire_owned().await.ok();
-        turn
+    /// The addresses of a target: its own, or those of its name, which `identity` asks for.
+    async fn resolve(
+        &self,
+        identity: &str,
+        target: &Target,
+        deadline: Instant,
+    ) -> Result<Vec<SocketAddr>, Broken> {
+        if let Some(address) = socket_address(target) {
+            return Ok(vec![address]);
+        }
+        let Host::Name(name) = &target.host else { return Ok(Vec::new()) };
+        let Ok(places) = timeout_at(deadline, self.lookups.wait(identity)).await else {
+            return Err(unreached::unasked(target, self.timeout));
+        };
+        let name = name.as_str().trim_end_matches('.');
+        match timeout_at(deadline, self.lookups.find(places, name, target.port)).await {
+            Ok(Ok(found)) if found.is_empty() => Err(unreached::nameless(target, "it has none")),
+            Ok(Ok(found)) => Ok(found),
+            Ok(Err(error)) => Err(unreached::unresolved(target, &error)),
+            Err(_) => Err(unreached::unanswered(target, self.timeout)),
+        }
     }
 }
 
@@ -91,52 +97,6 @@ fn judge(terms: &mut Terms, target: &Target, found: &[SocketAddr]) -> Result<Vec
     event::acl_denied(Some(terms.identity()), &target.to_string(), &broken.text);
     Err(broken)
 }
-
-/// A place among the dials to one target, or in the line for it; the table forgets the target with its last one.
-struct Turn<'a> {
-    table: &'a DashMap<Target, Arc<Semaphore>>,
-    target: Target,
-    queue: Option<Arc<Semaphore>>,
-    permit: Option<OwnedSemaphorePermit>,
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        self.permit = None;
-        self.queue = None;
-        // One reference is the table's own: nobody waits or dials any more.
-        self.table.remove_if(&self.target, |_, queue| Arc::strong_count(queue) == 1);
-    }
-}
-
-/// The addresses of a target, by the system's name service. `place` is held until the look-up has really ended, as a
-/// cancelled one goes on in its thread.
-async fn resolve(target: &Target, place: Arc<OwnedSemaphorePermit>) -> Result<Vec<SocketAddr>, Broken> {
-    if let Some(address) = socket_address(target) {
-        return Ok(vec![address]);
-    }
-    let Host::Name(name) = &target.host else { return Ok(Vec::new()) };
-    let (name, port) = (name.as_str().trim_end_matches('.').to_owned(), target.port);
-    let looked_up = tokio::task::spawn_blocking(move || {
-        let found = (name.as_str(), port).to_socket_addrs().map(first);
-        drop(place);
-        found
-    });
-    match looked_up.await {
-        Ok(Ok(found)) if found.is_empty() => Err(unreached::nameless(target, "it has none")),
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(error)) => Err(unreached::unresolved(target, &error)),
-        Err(error) => Err(unreached::failed(target, &format!("the look-up broke off: {error}"))),
-    }
-}
-
-/// As many of a name's addresses as are judged and dialled.
-fn first(found: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
-    found.take(ADDRESSES).collect()
-}
-
-/// Addresses of one name that are judged; a name with more is not trusted to be honest.
-const ADDRESSES: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -171,7 +131,8 @@ mod tests {
     async fn dial_beyond_those_to_its_target_waits_and_other_targets_go_on() {
         let destinations = destinations();
         let busy = target("127.0.0.1:1");
-        let earlier = [destinations.turn(&busy).await, destinations.turn(&busy).await];
+        let earlier =
+            [destinations.dialling.take(busy.clone()).await, destinations.dialling.take(busy.clone()).await];
         let began = Instant::now();
         let broken = destinations.dial(&mut laptop(), &dials(9), &busy).await.unwrap_err();
         assert_eq!((broken.code, began.elapsed().as_secs()), (Code::DIAL_TIMEOUT, 10));
@@ -186,16 +147,20 @@ mod tests {
         assert!(destinations.dialling.is_empty());
     }
 
-    #[tokio::test]
-    async fn dial_given_up_just_as_its_turn_comes_leaves_nothing_behind() {
+    #[tokio::test(start_paused = true)]
+    async fn name_behind_look_ups_that_hang_is_given_up_at_its_dial_time_out_and_an_address_goes_on() {
         let destinations = destinations();
-        let busy = target("127.0.0.1:1");
-        let earlier = [destinations.turn(&busy).await, destinations.turn(&busy).await];
-        let mut waiting = Box::pin(destinations.turn(&busy));
-        assert!(is_pending(&mut waiting).await);
-        drop(earlier);
-        drop(waiting);
-        assert!(destinations.dialling.is_empty());
+        let mut hanging = Vec::new();
+        for _ in 0..crate::lookups::SHARE {
+            hanging.push(destinations.lookups.wait("laptop").await);
+        }
+        let began = Instant::now();
+        let asked = target("late.example:80");
+        let broken = destinations.dial(&mut laptop(), &dials(1), &asked).await.unwrap_err();
+        assert_eq!((broken.code, began.elapsed().as_secs()), (Code::DIAL_TIMEOUT, 10));
+        assert!(broken.text.contains("earlier look-ups"), "{}", broken.text);
+        let literal = destinations.dial(&mut laptop(), &dials(1), &target("127.0.0.1:1")).await.unwrap_err();
+        assert_eq!(literal.code, Code::RULE_REFUSED, "it needs no look-up");
     }
 
     #[tokio::test(start_paused = true)]
@@ -236,13 +201,6 @@ mod tests {
         assert_eq!(broken.code, Code::SERVER_ERROR);
     }
 
-    #[test]
-    fn name_with_many_addresses_is_judged_by_its_first_64() {
-        let many = (0..100).map(|n| SocketAddr::from(([192, 0, 2, n], 80)));
-        let found = first(many);
-        assert_eq!((found.len(), found[63]), (64, SocketAddr::from(([192, 0, 2, 63], 80))));
-    }
-
     /// Two dials to a target at a time.
     fn destinations() -> Destinations {
         Destinations::new(&settings(&[("server.dial.target.max.cnt", "2")]))
@@ -273,12 +231,5 @@ mod tests {
 
     fn target(text: &str) -> Target {
         text.parse().unwrap()
-    }
-
-    async fn is_pending<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
-        std::future::poll_fn(|cx| {
-            std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(cx).is_pending())
-        })
-        .await
     }
 }

@@ -44,6 +44,7 @@ mod destination;
 mod error;
 mod listen;
 mod log;
+mod lookups;
 mod memory;
 mod mux;
 mod notify;
@@ -61,6 +62,7 @@ mod shutdown;
 #[cfg(test)]
 mod simulated;
 mod tasks;
+mod turns;
 mod unreached;
 mod webhook;
 

@@ -1,6 +1,9 @@
 //! The process's log, as configured, with a sender for its alerts.
 
+use std::thread;
+
 use sla::subscriber::{self, Config, Guard, InitError, dingtalk};
+use tokio::sync::oneshot;
 
 use crate::{Error, config, webhook};
 
@@ -38,8 +41,13 @@ impl Log {
 
     /// Writes and sends what is pending, for a few seconds at most.
     pub(crate) async fn finish(self) {
-        // The guard waits for threads, and one of them for this runtime.
-        let _ = tokio::task::spawn_blocking(move || drop(self.guard)).await;
+        // The guard waits for threads, and one of them for this runtime, whose own may all hang in look-ups.
+        let (ended, wait) = oneshot::channel::<()>();
+        let guard = self.guard;
+        let finish = move || drop((guard, ended));
+        // Without a thread the guard is dropped here and now.
+        let _ = thread::Builder::new().spawn(finish);
+        let _ = wait.await;
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use remux::Budget;
 use sla::event::{self, Area, Role};
-use tokio::runtime::Runtime;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cell;
@@ -20,7 +20,7 @@ use crate::notify;
 use crate::panics::Panics;
 use crate::papers::{self, Papers};
 use crate::shutdown::Shutdown;
-use crate::{Client, Error, Server, config, memory};
+use crate::{Client, Error, Server, config, lookups, memory, tasks};
 
 /// Runs a client until it is told to stop. Everything that can be checked is checked before it listens; once it listens it
 /// becomes the user it is to be, who then opens the log.
@@ -31,8 +31,7 @@ pub fn client(mut config: config::Client) -> Result<(), Error> {
     let (descriptors, panics) = (Descriptors::raise(), Panics::watch());
     let lowered = descriptors.fit_client(&mut config);
     config.warnings.extend(lowered);
-    let runtime = runtime()?;
-    runtime.block_on(async {
+    to_its_end(async {
         config.check_files()?;
         let client = Client::bind(config.clone()).await?;
         let warning = cell::settle(config.user.as_deref(), &config.source)?;
@@ -53,8 +52,7 @@ pub fn server(mut config: config::Server) -> Result<(), Error> {
     let (descriptors, panics) = (Descriptors::raise(), Panics::watch());
     let lowered = descriptors.fit_server(&mut config);
     config.warnings.extend(lowered);
-    let runtime = runtime()?;
-    runtime.block_on(async {
+    to_its_end(async {
         config.check_files()?;
         let server = Server::bind(config.clone()).await?;
         let warning = cell::settle(config.user.as_deref(), &config.source)?;
@@ -66,10 +64,15 @@ pub fn server(mut config: config::Server) -> Result<(), Error> {
     })
 }
 
-pub(crate) fn runtime() -> Result<Runtime, Error> {
+/// Runs a program in a runtime of its own. A look-up that still hangs then is left behind: nothing could end it, and nothing
+/// waits for it any more.
+pub(crate) fn to_its_end<T>(program: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     #[cfg(feature = "planted")]
     plant_bug()?;
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
+    let runtime = Builder::new_multi_thread().enable_all().max_blocking_threads(THREADS).build()?;
+    let outcome = runtime.block_on(program);
+    runtime.shutdown_timeout(tasks::GOODBYE);
+    outcome
 }
 
 /// Chooses the bug that the tests are to find.
@@ -152,4 +155,32 @@ pub(crate) fn signals(
         }
     });
     Ok(tasks)
+}
+
+/// For what blocks: the look-ups of destinations, and room for those that client and robot need.
+const THREADS: usize = lookups::AT_ONCE + 32;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn program_ends_though_a_look_up_hangs() {
+        let (answer, waits) = mpsc::channel::<()>();
+        let (tell, ended) = mpsc::channel();
+        thread::spawn(move || {
+            let program = async {
+                tokio::task::spawn_blocking(move || waits.recv());
+                Ok(())
+            };
+            tell.send(to_its_end(program).is_ok()).unwrap();
+        });
+        let outcome = ended.recv_timeout(Duration::from_secs(20));
+        drop(answer);
+        assert_eq!(outcome, Ok(true));
+    }
 }

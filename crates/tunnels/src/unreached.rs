@@ -87,6 +87,17 @@ pub(crate) fn queued(target: &Target, behind: &str, setting: &str, limit: Durati
     Broken::new("timeout", Code::DIAL_TIMEOUT, text)
 }
 
+/// Earlier look-ups of its identity, or of all, took all the time there was.
+pub(crate) fn unasked(target: &Target, limit: Duration) -> Broken {
+    let text = format!(
+        "{} {target} waited {} s at the server for earlier look-ups → they hang: see which names get no answer, and check the \
+         server's name service (/etc/resolv.conf)",
+        code::TARGET_QUEUE,
+        limit.as_secs()
+    );
+    Broken::new("timeout", Code::DIAL_TIMEOUT, text)
+}
+
 /// Something of the server's own failed.
 pub(crate) fn failed(target: &Target, words: &str) -> Broken {
     let text = format!("{} {target}: {words} → mend it on the server's machine", code::TARGET_OTHER);
