@@ -108,15 +108,16 @@ impl Server {
         let Self { door, inner } = self;
         event::listening(Role::Server, inner.config.listen.net.as_str(), &door.local());
         let mut tasks = JoinSet::new();
+        let begin = |tasks: &mut JoinSet<()>, stream: remux::Stream| {
+            let (inner, shutdown) = (inner.clone(), shutdown.clone());
+            tasks.spawn(async move { serve_stream(&inner, stream, &shutdown).await });
+        };
         loop {
             tokio::select! {
                 biased;
                 () = shutdown.reached(Phase::Draining) => break,
                 Some(ended) = tasks.join_next() => tasks::note_panic("stream", ended),
-                Some(stream) = inner.listener.accept() => {
-                    let (inner, shutdown) = (inner.clone(), shutdown.clone());
-                    tasks.spawn(async move { serve_stream(&inner, stream, &shutdown).await });
-                }
+                Some(stream) = inner.listener.accept() => begin(&mut tasks, stream),
                 incoming = memory::with_room(&inner.budget, door.accept()) => match incoming {
                     Ok(incoming) => {
                         let (inner, shutdown) = (inner.clone(), shutdown.clone());
@@ -137,7 +138,14 @@ impl Server {
             }
         };
         let ended = timeout(limit + 2 * tasks::GOODBYE, connections);
-        let (_, ()) = tokio::join!(ended, tasks::drain(&mut tasks, limit, &shutdown, "stream"));
+        let streams = async {
+            // The goodbye promised to serve those that came before it.
+            while let Some(stream) = inner.listener.accept().await {
+                begin(&mut tasks, stream);
+            }
+            tasks::drain(&mut tasks, limit, &shutdown, "stream").await;
+        };
+        let (_, ()) = tokio::join!(ended, streams);
         event::stopped(Role::Server, "asked to");
     }
 
@@ -476,24 +484,4 @@ impl Story {
 const ANYONE: &str = "anyone";
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn reload_does_not_raise_the_caps_that_were_lowered_for_want_of_descriptors() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("server.sock");
-        let few = Descriptors::of(256);
-        let mut config = config::Server::from_pairs([
-            ("server.net", "unix"),
-            ("server.addr", path.to_str().unwrap()),
-            ("remux.net", "unix"),
-        ])
-        .unwrap();
-        few.fit_server(&mut config).unwrap();
-        let lowered = config.streams_max;
-        let server = Server::bind(config).await.unwrap();
-        server.reloader().within(few).reload().unwrap();
-        assert_eq!(server.inner.access.terms(ANYONE).limits().streams, lowered);
-    }
-}
+mod tests;
