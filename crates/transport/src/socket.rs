@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::probe::{Probe, ProbeSlot};
@@ -94,6 +94,16 @@ impl Socket {
             Kind::Tcp(socket) => SockRef::from(socket).set_linger(None),
             Kind::Unix(_) => Ok(()),
         }
+    }
+
+    /// Has an error ended it (a reset, a time-out) that no read or write has told yet? What came before may still be unread.
+    pub fn has_failed(&self) -> bool {
+        // The error that the last event came with; it stays with the socket.
+        let seen = match &self.kind {
+            Kind::Tcp(socket) => socket.try_io(Interest::ERROR, || Ok(())),
+            Kind::Unix(socket) => socket.try_io(Interest::ERROR, || Ok(())),
+        };
+        seen.is_ok()
     }
 
     /// Bounds the unsent bytes below which the socket counts as writable (TCP_NOTSENT_LOWAT). Nothing for Unix sockets.
@@ -351,6 +361,26 @@ mod tests {
         let (_, got) = tokio::join!(send, far.read_to_end(&mut read));
         got.expect("clean end");
         assert_eq!(read.len(), data.len());
+    }
+
+    #[tokio::test]
+    async fn reset_is_seen_behind_unread_bytes_and_a_clean_end_is_no_failure() {
+        for reset in [true, false] {
+            let (mut near, mut far) = pair().await;
+            far.write_all(b"last words").await.expect("write");
+            near.read_exact(&mut [0; 5]).await.expect("read");
+            assert!(!near.has_failed());
+            if reset {
+                far.arm_reset().expect("arm");
+            }
+            drop(far);
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            assert_eq!((near.has_failed(), near.has_failed()), (reset, reset));
+            let mut rest = Vec::new();
+            let end = near.read_to_end(&mut rest).await.map_err(|error| error.kind());
+            assert_eq!(end.is_err(), reset, "asking took nothing from it");
+            assert_eq!(rest, b"words");
+        }
     }
 
     #[tokio::test]

@@ -5,6 +5,8 @@
 //!   Reading ──────▶ Writing   Reading ──────▶ Finishing ──▶ Done      (each direction by itself)
 //!      ▲               │
 //!      └───────────────┘      any failure: the other endpoint is reset, never finished
+//!
+//!   Reading ◀── room? ──▶ Held
 //! ```
 //! A clean end travels as a half-close, anything else as a reset (RST on sockets): a cut download never looks
 //! complete.
@@ -18,7 +20,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use framing::remux2::Code;
 use remux::StreamError;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep};
 
 use crate::carrier::{Explained, Vigil};
 
@@ -47,6 +49,11 @@ pub(crate) trait Endpoint {
 
     /// Ready once this side has failed, where that is known without reading from it; a socket says it in its turn.
     fn poll_broken(&mut self, _cx: &mut Context<'_>) -> Poll<Broken> {
+        Poll::Pending
+    }
+
+    /// Ready once this side was lost while nobody reads from it, where that can be seen; what came before may be unread.
+    fn poll_lost(&mut self, _cx: &mut Context<'_>) -> Poll<()> {
         Poll::Pending
     }
 
@@ -223,6 +230,8 @@ struct Direction {
 
 enum State {
     Reading,
+    /// As [`State::Reading`], but nothing is read until the other side has room.
+    Held,
     Writing(Bytes),
     Finishing,
     Done,
@@ -265,15 +274,18 @@ impl Direction {
     /// Looks after a source that [`Self::poll`] is not reading from, so that its failure doesn't wait for a far side that
     /// takes nothing.
     fn source(&self, cx: &mut Context<'_>, from: &mut impl Endpoint) -> Source {
-        if matches!(self.state, State::Reading) {
-            return Source::Fine;
+        let owes = match self.state {
+            State::Reading => return Source::Fine,
+            State::Held | State::Writing(_) => true,
+            State::Finishing | State::Done => false,
+        };
+        if owes && from.poll_lost(cx).is_ready() {
+            return Source::Lost;
         }
         match from.poll_broken(cx) {
             Poll::Pending => Source::Fine,
-            Poll::Ready(broken) => match self.state {
-                State::Writing(_) if broken.code == Code::TRUNCATED => Source::Lost,
-                _ => Source::Broken(broken),
-            },
+            Poll::Ready(broken) if owes && broken.code == Code::TRUNCATED => Source::Lost,
+            Poll::Ready(broken) => Source::Broken(broken),
         }
     }
 
@@ -286,14 +298,16 @@ impl Direction {
         let mut turn = TURN;
         loop {
             match &mut self.state {
-                State::Reading => {
+                State::Reading | State::Held => {
                     let room = match to.poll_room(cx) {
                         Poll::Ready(room) => room.map_err(|broken| (Culprit::To, broken))?,
                         Poll::Pending => {
                             from.rest();
+                            self.state = State::Held;
                             return Poll::Pending;
                         }
                     };
+                    self.state = State::Reading;
                     match from.poll_read(cx, room) {
                         Poll::Ready(Ok(Some(chunk))) => self.state = State::Writing(chunk),
                         Poll::Ready(Ok(None)) => self.state = State::Finishing,
@@ -341,6 +355,8 @@ pub(crate) struct Plain<S> {
     /// What to call the other end in messages.
     who: &'static str,
     vigil: Option<Vigil>,
+    /// When to look next whether the socket lives, while nobody reads from it.
+    look: Option<Pin<Box<Sleep>>>,
 }
 
 /// What a flow needs of a socket besides bytes.
@@ -350,6 +366,9 @@ pub(crate) trait Armed {
 
     /// From now on closing sends what is queued and ends orderly.
     fn disarm_reset(&self) -> std::io::Result<()>;
+
+    /// Has an error ended it that no read or write has told yet?
+    fn has_failed(&self) -> bool;
 }
 
 impl Armed for transport::Socket {
@@ -359,6 +378,10 @@ impl Armed for transport::Socket {
 
     fn disarm_reset(&self) -> std::io::Result<()> {
         Self::disarm_reset(self)
+    }
+
+    fn has_failed(&self) -> bool {
+        Self::has_failed(self)
     }
 }
 
@@ -370,6 +393,10 @@ impl Armed for transport::Stream {
     fn disarm_reset(&self) -> std::io::Result<()> {
         Self::disarm_reset(self)
     }
+
+    fn has_failed(&self) -> bool {
+        self.socket().has_failed()
+    }
 }
 
 impl Armed for Explained<transport::Stream> {
@@ -380,12 +407,16 @@ impl Armed for Explained<transport::Stream> {
     fn disarm_reset(&self) -> std::io::Result<()> {
         self.get_ref().disarm_reset()
     }
+
+    fn has_failed(&self) -> bool {
+        self.get_ref().has_failed()
+    }
 }
 
 impl<S> Plain<S> {
     /// `who` names the other end in messages: `application`, `destination`, `server`.
     pub(crate) fn new(socket: S, who: &'static str) -> Self {
-        Self { socket, buffer: BytesMut::new(), ask: 4 << 10, who, vigil: None }
+        Self { socket, buffer: BytesMut::new(), ask: 4 << 10, who, vigil: None, look: None }
     }
 
     /// The same, kept an eye on where the other end is a machine of ours that may vanish.
@@ -424,6 +455,16 @@ impl<S: AsyncRead + AsyncWrite + Armed + Unpin> Endpoint for Plain<S> {
         let silence = ready!(vigil.poll(cx));
         let text = format!("{}: acknowledged nothing for {} s", self.who, silence.as_secs());
         Poll::Ready(Broken::new("timeout", Code::TRUNCATED, text))
+    }
+
+    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // A socket with unread bytes wakes nobody for an error.
+        while !self.socket.has_failed() {
+            let look = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
+            ready!(look.as_mut().poll(cx));
+            look.as_mut().reset(Instant::now() + LOOK);
+        }
+        Poll::Ready(())
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<Option<Bytes>, Broken>> {
@@ -498,6 +539,9 @@ impl<S: AsyncRead + AsyncWrite + Armed + Unpin> Endpoint for Plain<S> {
         let _ = self.socket.disarm_reset();
     }
 }
+
+/// A socket that nobody reads from is looked at this often.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A stream of the pool as an endpoint.
 #[derive(Debug)]

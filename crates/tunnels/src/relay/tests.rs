@@ -141,6 +141,57 @@ async fn bytes_before_the_loss_of_their_source_are_delivered_if_they_are_taken_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn loss_of_a_socket_whose_bytes_nobody_takes_is_noticed_and_they_are_delivered_if_taken_in_time() {
+    for (in_hand, taken) in [(true, true), (true, false), (false, true), (false, false)] {
+        let flow = Flow::new();
+        // Bytes were read that can't be written; or there was no room to read any.
+        flow.far.set_room(if in_hand { 0 } else { 6 });
+        flow.far.must_be_asked_for_room(!in_hand);
+        flow.near.give(b"last words");
+        let began = Instant::now();
+        sleep(Duration::from_secs(1)).await;
+        flow.near.lose(Code::DEST_RESET);
+        sleep(Duration::from_secs(99)).await;
+        let far = flow.far.clone();
+        if taken {
+            far.set_room(1 << 20);
+        }
+        let end = flow.end().await.1;
+        let heard: &[u8] = match (taken, in_hand) {
+            (true, _) => b"early last words",
+            (false, true) => b"",
+            (false, false) => b"early ",
+        };
+        assert_eq!(far.written(), heard);
+        let expected = if taken { (Code::DEST_RESET, 100) } else { (Code::IDLE, 241) };
+        assert_eq!((end, began.elapsed().as_secs()), (End::Reset(expected.0), expected.1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn reset_behind_bytes_that_nobody_takes_is_noticed_and_a_clean_end_waits_with_them() {
+    for (reset, ends) in [(true, 240..243), (false, 7440..7442)] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let application = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let near = Plain::new(transport::Socket::from(listener.accept().await.unwrap().0), "application");
+        let far = Line::new();
+        far.set_room(0);
+        far.must_be_asked_for_room(true);
+        let began = Instant::now();
+        let task = tokio::spawn(relay(near, Fake(far.clone()), Bytes::new(), QUIET, pending()));
+        assert_eq!(application.try_write(b"last words").unwrap(), 10);
+        sleep(Duration::from_secs(1)).await;
+        if reset {
+            socket2::SockRef::from(&application).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+        drop(application);
+        task.await.unwrap();
+        assert_eq!(far.end(), End::Reset(Code::IDLE));
+        assert!(ends.contains(&began.elapsed().as_secs()), "{reset}: {:?}", began.elapsed());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn dropped_relay_drops_both_sides_unfinished() {
     let flow = Flow::new();
     sleep(Duration::from_secs(1)).await;
@@ -185,9 +236,13 @@ struct State {
     /// Bytes to be read; `None` is the clean end.
     reads: VecDeque<Option<Bytes>>,
     failure: Option<Broken>,
+    /// The failure is that of a socket: it is told by reads, and seen behind unread bytes.
+    is_lost: bool,
     write_failure: Option<Broken>,
     /// Bytes it still takes.
     room: usize,
+    /// Nothing is written to it before it says that it has room.
+    asked_for_room: bool,
     written: Vec<u8>,
     finished: bool,
     end: Option<End>,
@@ -199,8 +254,10 @@ impl Line {
         Self(Arc::new(Mutex::new(State {
             reads: VecDeque::new(),
             failure: None,
+            is_lost: false,
             write_failure: None,
             room: 1 << 20,
+            asked_for_room: false,
             written: Vec::new(),
             finished: false,
             end: None,
@@ -218,6 +275,16 @@ impl Line {
 
     fn set_room(&self, room: usize) {
         self.change(|state| state.room = room);
+    }
+
+    fn must_be_asked_for_room(&self, must: bool) {
+        self.change(|state| state.asked_for_room = must);
+    }
+
+    /// Fails as a socket does, and once everything given was read.
+    fn lose(&self, code: Code) {
+        self.change(|state| state.is_lost = true);
+        self.fail(code);
     }
 
     /// Fails once everything given was read.
@@ -291,12 +358,25 @@ impl Endpoint for Fake {
         Poll::Ready(Ok(()))
     }
 
+    fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, Broken>> {
+        let mut state = self.0.0.lock();
+        match state.room {
+            0 if state.asked_for_room => Self::wait(&mut state, cx),
+            _ => Poll::Ready(Ok(usize::MAX)),
+        }
+    }
+
     fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Broken> {
         let mut state = self.0.0.lock();
         match &state.failure {
-            Some(failure) => Poll::Ready(failure.clone()),
-            None => Self::wait(&mut state, cx),
+            Some(failure) if !state.is_lost => Poll::Ready(failure.clone()),
+            _ => Self::wait(&mut state, cx),
         }
+    }
+
+    fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.0.0.lock();
+        if state.is_lost { Poll::Ready(()) } else { Self::wait(&mut state, cx) }
     }
 
     fn reset(self, why: &Broken) {

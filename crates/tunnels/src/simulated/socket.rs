@@ -182,6 +182,10 @@ impl Armed for SimSocket {
         self.network.0.lock().ends[self.side].armed = false;
         Ok(())
     }
+
+    fn has_failed(&self) -> bool {
+        self.network.0.lock().is_cut()
+    }
 }
 
 impl Drop for SimSocket {
