@@ -88,6 +88,7 @@ codes! {
     TOO_SLOW = "NET-205", "A server of several that took longer than its share of the time";
     DIAL_LATE = "NET-206", "A dial that came to nothing within its time";
     BIND = "NET-210", "An address that can't be listened on";
+    LISTENER = "NET-211", "An address that can't be listened on any longer";
 
     KEY_MODE = "SEC-330", "A key that others on this machine can read";
     SECRET_MODE = "SEC-331", "A secret that others on this machine can read";

@@ -56,7 +56,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     drop(application);
 
     shutdown.begin();
-    running.0.await?;
-    running.1.await?;
+    running.0.await??;
+    running.1.await??;
     Ok(())
 }

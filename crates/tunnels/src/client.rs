@@ -86,11 +86,14 @@ impl Client {
     /// [`config::Client::drain`]; what is left then is reset.
     ///
     /// Cancel safety: dropping the future resets every flow.
-    pub async fn serve(self, shutdown: Shutdown) {
+    ///
+    /// # Errors
+    /// [`Error::Listener`]: the listener broke, which begins to drain as well.
+    pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
         let Self { door, inner } = self;
         event::listening(Role::Client, inner.config.listen.net.as_str(), &door.local());
         let mut flows = JoinSet::new();
-        loop {
+        let outcome = loop {
             // Above the limit nothing is accepted: the kernel's backlog holds the rest.
             let accepted = memory::with_room(&inner.budget, async {
                 let slot = inner.slots.clone().acquire_owned().await;
@@ -98,7 +101,7 @@ impl Client {
             });
             tokio::select! {
                 biased;
-                () = shutdown.reached(Phase::Draining) => break,
+                () = shutdown.reached(Phase::Draining) => break Ok(()),
                 Some(ended) = flows.join_next() => tasks::note_panic("flow", ended),
                 (slot, incoming) = accepted => match incoming {
                     Ok(incoming) => {
@@ -110,25 +113,25 @@ impl Client {
                             flow(&inner, incoming.into_socket(), peer, source, &shutdown).await;
                         });
                     }
-                    Err(error) => event::accept_failed(&door.local(), &error.to_string()),
+                    Err(error) => break Err(door.broken(error, &shutdown)),
                 },
             }
-        }
+        };
         drop(door);
         let limit = inner.config.drain;
         event::draining(Role::Client, flows.len() as u64, limit);
         tasks::drain(&mut flows, limit, &shutdown, "flow").await;
         let _ = timeout(tasks::GOODBYE, inner.outbound.drain(Duration::ZERO)).await;
-        event::stopped(Role::Client, "asked to");
+        event::stopped(Role::Client, if outcome.is_ok() { "asked to" } else { "its listener broke" });
+        outcome
     }
 
     /// [`Client::bind`] and [`Client::serve`] in one: the seed's interface.
     ///
     /// # Errors
-    /// As [`Client::bind`].
+    /// As [`Client::bind`] and [`Client::serve`].
     pub async fn listen_and_serve(config: config::Client, shutdown: Shutdown) -> Result<(), Error> {
-        Self::bind(config).await?.serve(shutdown).await;
-        Ok(())
+        Self::bind(config).await?.serve(shutdown).await
     }
 }
 

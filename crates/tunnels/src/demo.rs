@@ -47,9 +47,9 @@ pub fn demo(mut out: impl Write) -> Result<(), Error> {
         let orphaned = shutdown.clone();
         let _signals = run::signals(&shutdown, &log, move || orphaned.force())?;
         tell(&mut out, &address, &client.address());
-        tokio::join!(client.serve(shutdown.clone()), server.serve(shutdown));
+        let (client, server) = tokio::join!(client.serve(shutdown.clone()), server.serve(shutdown));
         log.finish().await;
-        Ok(())
+        client.and(server)
     })
 }
 

@@ -14,6 +14,14 @@ pub enum Error {
     /// An address can't be listened on.
     #[error("{0}")]
     Bind(#[from] transport::BindError),
+    /// A listener broke while it was in use; what ran has ended in good order.
+    #[error("{} cannot listen on {address} any longer: {} → start the program again", code::LISTENER, sla::plain(.error))]
+    Listener {
+        /// Where it listened.
+        address: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// A setting, or what it names, is wrong.
     #[error("{} {_0}", _0.code())]
     Config(#[from] config::Error),
@@ -40,7 +48,7 @@ impl Error {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Address(_) => config::USAGE,
-            Self::Bind(_) => 69,
+            Self::Bind(_) | Self::Listener { .. } => 69,
             Self::Config(error) => error.exit_code(),
             Self::Certificate(_) | Self::Log(_) => config::CONFIG,
             Self::Panicked => 70,

@@ -26,8 +26,8 @@
 //! ])?;
 //! let client = Client::bind(config).await?;
 //! println!("SOCKS on {}", client.address());
-//! client.serve(Shutdown::new()).await;
-//! # Ok(()) }
+//! client.serve(Shutdown::new()).await
+//! # }
 //! ```
 //!
 //! Parts of it alone: SOCKS without a tunnel is the crate `eagersocks`, the pool over any byte stream is `remux`, the wire

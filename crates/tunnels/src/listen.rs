@@ -6,9 +6,12 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::task::Poll;
 
+use sla::event;
 use transport::{Acceptor, BindError, Incoming, ListenOptions};
 
+use crate::Error;
 use crate::config::Sockets;
+use crate::shutdown::Shutdown;
 
 /// The acceptors of one program, at least one.
 pub(crate) struct Door {
@@ -32,7 +35,18 @@ impl Door {
         self.acceptors.iter().filter_map(Acceptor::local_addr).collect()
     }
 
+    /// One of them accepts no more: tells the log, and begins the end of the program.
+    pub(crate) fn broken(&self, error: io::Error, shutdown: &Shutdown) -> Error {
+        let address = self.local();
+        event::accept_failed(&address, &sla::plain(&error));
+        shutdown.begin();
+        Error::Listener { address, error }
+    }
+
     /// The next connection on any of them. Cancel safe.
+    ///
+    /// # Errors
+    /// One of them is broken for good.
     pub(crate) async fn accept(&self) -> io::Result<Incoming> {
         if let [one] = self.acceptors.as_slice() {
             return one.accept().await;

@@ -68,7 +68,7 @@ impl Streams {
         &self.local
     }
 
-    /// The next stream that a peer opened; `None` after [`Streams::close`]. Cancel safe.
+    /// The next stream that a peer opened; `None` after [`Streams::close`], and when the listener breaks. Cancel safe.
     pub async fn accept(&self) -> Option<Stream> {
         self.listener.accept().await
     }
@@ -100,7 +100,10 @@ async fn accept(acceptor: Acceptor, tls: Option<Arc<ServerTls>>, listener: Arc<L
         tokio::select! {
             Some(ended) = handshakes.join_next() => tasks::note_panic("handshake", ended),
             incoming = acceptor.accept() => match incoming {
-                Err(error) => event::accept_failed(&acceptor.local(), &error.to_string()),
+                Err(error) => {
+                    event::accept_failed(&acceptor.local(), &sla::plain(&error));
+                    return listener.close();
+                }
                 Ok(incoming) => {
                     let (tls, listener) = (tls.clone(), listener.clone());
                     handshakes.spawn(async move {

@@ -94,7 +94,7 @@ fn start<'a>(role: Role, warnings: impl Iterator<Item = &'a String>) {
 }
 
 /// Serves until told to stop, with all that a process does beside it.
-async fn live<F: Future<Output = ()>>(
+async fn live<F: Future<Output = Result<(), Error>>>(
     log: Log,
     panics: Arc<Panics>,
     budget: Arc<Budget>,
@@ -109,9 +109,9 @@ async fn live<F: Future<Output = ()>>(
     tasks.spawn(notify::feed_watchdog());
     notify::ready();
     tasks.spawn(end_after_panics(panics.clone(), shutdown.clone()));
-    serve(shutdown).await;
+    let outcome = serve(shutdown).await;
     log.finish().await;
-    if panics.are_enough() { Err(Error::Panicked) } else { Ok(()) }
+    if panics.are_enough() { Err(Error::Panicked) } else { outcome }
 }
 
 /// A fault that comes again and again is not lived with.

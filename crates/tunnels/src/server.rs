@@ -104,7 +104,10 @@ impl Server {
     /// running streams end for at most [`config::Server::drain`]; what is left then is reset.
     ///
     /// Cancel safety: dropping the future resets every stream.
-    pub async fn serve(self, shutdown: Shutdown) {
+    ///
+    /// # Errors
+    /// [`Error::Listener`]: the listener broke, which begins to drain as well.
+    pub async fn serve(self, shutdown: Shutdown) -> Result<(), Error> {
         let Self { door, inner } = self;
         event::listening(Role::Server, inner.config.listen.net.as_str(), &door.local());
         let mut tasks = JoinSet::new();
@@ -112,10 +115,10 @@ impl Server {
             let (inner, shutdown) = (inner.clone(), shutdown.clone());
             tasks.spawn(async move { serve_stream(&inner, stream, &shutdown).await });
         };
-        loop {
+        let outcome = loop {
             tokio::select! {
                 biased;
-                () = shutdown.reached(Phase::Draining) => break,
+                () = shutdown.reached(Phase::Draining) => break Ok(()),
                 Some(ended) = tasks.join_next() => tasks::note_panic("stream", ended),
                 Some(stream) = inner.listener.accept() => begin(&mut tasks, stream),
                 incoming = memory::with_room(&inner.budget, door.accept()) => match incoming {
@@ -123,10 +126,10 @@ impl Server {
                         let (inner, shutdown) = (inner.clone(), shutdown.clone());
                         tasks.spawn(async move { serve_connection(&inner, incoming, &shutdown).await });
                     }
-                    Err(error) => event::accept_failed(&door.local(), &error.to_string()),
+                    Err(error) => break Err(door.broken(error, &shutdown)),
                 },
             }
-        }
+        };
         drop(door);
         let limit = inner.config.drain;
         event::draining(Role::Server, inner.listener.connections() as u64, limit);
@@ -146,16 +149,16 @@ impl Server {
             tasks::drain(&mut tasks, limit, &shutdown, "stream").await;
         };
         let (_, ()) = tokio::join!(ended, streams);
-        event::stopped(Role::Server, "asked to");
+        event::stopped(Role::Server, if outcome.is_ok() { "asked to" } else { "its listener broke" });
+        outcome
     }
 
     /// [`Server::bind`] and [`Server::serve`] in one: the seed's interface.
     ///
     /// # Errors
-    /// As [`Server::bind`].
+    /// As [`Server::bind`] and [`Server::serve`].
     pub async fn listen_and_serve(config: config::Server, shutdown: Shutdown) -> Result<(), Error> {
-        Self::bind(config).await?.serve(shutdown).await;
-        Ok(())
+        Self::bind(config).await?.serve(shutdown).await
     }
 }
 

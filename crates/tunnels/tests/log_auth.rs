@@ -38,7 +38,7 @@ async fn wrong_password_is_a_warning_that_names_source_and_known_user_and_no_pas
         assert_eq!(heard, [5, 2, 1, 1]);
     }
     shutdown.begin();
-    serving.await.unwrap();
+    serving.await.unwrap().unwrap();
     drop(guard);
 
     let text = std::fs::read_to_string(path).unwrap();

@@ -63,7 +63,7 @@ pub fn access(access: &Access<'_>) {
     );
 }
 
-/// A listener can't accept: out of descriptors, mostly. At error.
+/// A listener broke. At error.
 pub fn accept_failed(address: &str, cause: &str) {
     tracing::error!(name: "accept_failed", target: "sla::load", address, cause, "accept failed");
 }

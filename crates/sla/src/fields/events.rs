@@ -10,7 +10,7 @@ pub static EVENTS: &[Event] = &[
         "load",
         "accept failed",
         &["address", "cause"],
-        "a listener can't accept, mostly for want of descriptors; it tries again",
+        "a listener broke, so the program drains and ends with exit code 69",
     ),
     Event {
         form: Form::JsonOnly,

@@ -17,7 +17,8 @@ async fn stream_that_nobody_has_accepted_yet_at_the_stop_is_served_and_keeps_nob
     let shutdown = Shutdown::new();
     shutdown.begin();
     let began = Instant::now();
-    let (read, ()) = tokio::join!(stream.read_u8(), server.serve(shutdown));
+    let (read, served) = tokio::join!(stream.read_u8(), server.serve(shutdown));
+    served.unwrap();
     let error = read.unwrap_err().into_inner().unwrap().downcast::<StreamError>().unwrap();
     assert_eq!(error.code(), Code::RULE_REFUSED, "nothing of this machine is open");
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
