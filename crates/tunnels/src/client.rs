@@ -120,7 +120,9 @@ impl Client {
         drop(door);
         let limit = inner.config.drain;
         event::draining(Role::Client, flows.len() as u64, limit);
-        tasks::drain(&mut flows, limit, &shutdown, "flow").await;
+        // A flow has ended when its last bytes wait in the stream's queue: they have what is left of the time.
+        let tails = inner.outbound.drain(limit);
+        tasks::drain_with(&mut flows, tails, limit, &shutdown, "flow").await;
         let _ = timeout(tasks::GOODBYE, inner.outbound.drain(Duration::ZERO)).await;
         event::stopped(Role::Client, if outcome.is_ok() { "asked to" } else { "its listener broke" });
         outcome

@@ -23,8 +23,23 @@ pub(crate) fn note_panic(task: &str, ended: Result<(), JoinError>) {
 /// Waits until all tasks have ended, for at most `limit` or until the process is to end at once. Those left are told by
 /// [`Phase::Stopped`], so that each can still say how it ended, and what does not listen to that is aborted.
 pub(crate) async fn drain(tasks: &mut JoinSet<()>, limit: Duration, shutdown: &Shutdown, task: &str) {
+    drain_with(tasks, std::future::ready(()), limit, shutdown, task).await;
+}
+
+/// The same with what they leave behind: `tail` has as much of the limit as the tasks leave.
+pub(crate) async fn drain_with(
+    tasks: &mut JoinSet<()>,
+    tail: impl Future<Output = ()>,
+    limit: Duration,
+    shutdown: &Shutdown,
+    task: &str,
+) {
+    let ended = async {
+        all(tasks, task).await;
+        tail.await;
+    };
     tokio::select! {
-        _ = timeout(limit, all(tasks, task)) => {}
+        _ = timeout(limit, ended) => {}
         () = shutdown.reached(Phase::Stopped) => {}
     }
     shutdown.force();
@@ -82,6 +97,24 @@ mod tests {
             (3, 1),
             "deaf tasks get a goodbye's time"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tail_has_what_the_tasks_leave_of_the_limit_and_ends_with_the_second_signal() {
+        let limit = Duration::from_secs(30);
+        for (tail_takes, second_signal, drain_takes) in [(5, 3600, 9), (3600, 3600, 30), (3600, 6, 6)] {
+            let (shutdown, mut tasks) = (Shutdown::new(), JoinSet::new());
+            tasks.spawn(sleep(Duration::from_secs(4)));
+            let tail = async move { sleep(Duration::from_secs(tail_takes)).await };
+            let second = shutdown.clone();
+            tokio::spawn(async move {
+                sleep(Duration::from_secs(second_signal)).await;
+                second.force();
+            });
+            let began = Instant::now();
+            drain_with(&mut tasks, tail, limit, &shutdown, "flow").await;
+            assert_eq!(began.elapsed().as_secs(), drain_takes);
+        }
     }
 
     #[tokio::test]
