@@ -4,9 +4,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use remux::session::Open;
+use remux::session::{Open, PathInfo};
 use remux::{
-    ByteStream, Config, ConnectError, Connected, ConnectionHandle, Dialer, Listener, PeerFacts, Wire,
+    ByteStream, Config, ConnectError, Connected, ConnectionHandle, Dialer, Listener, PeerFacts, Probe, Wire,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::time::{sleep, timeout};
@@ -88,29 +88,46 @@ async fn streams_of_the_server_do_not_count_as_ends_of_the_clients() {
 /// Found by the simulation of whole flows: the tail of an upload on a slow path was cut 2 s after its connection had worn out.
 #[tokio::test(start_paused = true)]
 async fn last_bytes_of_a_worn_connection_arrive_however_slow_the_path() {
-    let listener = Arc::new(Listener::new(Config::default()));
-    let serving = listener.clone();
-    let connect = move || {
-        let serving = serving.clone();
-        async move {
-            let (near, middle) = tokio::io::duplex(4096);
-            let (other, far) = tokio::io::duplex(4096);
-            tokio::spawn(slow_path(middle, other));
-            serving.serve(Connected::new(ByteStream::new(far), Wire::Remux2, PeerFacts::default()));
-            Ok::<_, ConnectError>(Connected::new(ByteStream::new(near), Wire::Remux2, PeerFacts::default()))
-        }
-    };
-    let dialer = Dialer::new(connect, Config { reuse_max_count: 1, ..Config::default() });
-    let mut upload = dialer.open(Open::stream()).await.unwrap();
-    let mut received = listener.accept().await.unwrap();
-    received.shutdown().await.unwrap();
-    upload.write_all(&[7; UPLOAD]).await.unwrap();
-    upload.shutdown().await.unwrap();
-    assert_eq!(upload.read(&mut [0]).await.unwrap(), 0);
-    drop(upload);
-    let mut got = Vec::new();
-    received.read_to_end(&mut got).await.unwrap();
-    assert_eq!(got.len(), UPLOAD);
+    // Where the kernel says nothing, and where it says that all it was given has arrived.
+    for probed in [false, true] {
+        let listener = Arc::new(Listener::new(Config::default()));
+        let serving = listener.clone();
+        let connect = move || {
+            let serving = serving.clone();
+            async move {
+                let (near, middle) = tokio::io::duplex(4096);
+                let (other, far) = tokio::io::duplex(4096);
+                tokio::spawn(slow_path(middle, other));
+                let connected =
+                    |end| Connected::new(ByteStream::new(end), Wire::Remux2, PeerFacts::default());
+                serving.serve(connected(far));
+                let near = connected(near);
+                Ok::<_, ConnectError>(if probed { near.with_probe(AllArrived) } else { near })
+            }
+        };
+        let dialer = Dialer::new(connect, Config { reuse_max_count: 1, ..Config::default() });
+        let mut upload = dialer.open(Open::stream()).await.unwrap();
+        let mut received = listener.accept().await.unwrap();
+        received.shutdown().await.unwrap();
+        upload.write_all(&[7; UPLOAD]).await.unwrap();
+        upload.shutdown().await.unwrap();
+        assert_eq!(upload.read(&mut [0]).await.unwrap(), 0);
+        drop(upload);
+        let mut got = Vec::new();
+        received.read_to_end(&mut got).await.unwrap();
+        assert_eq!(got.len(), UPLOAD, "probed: {probed}");
+    }
+}
+
+/// A kernel with nothing under way on a fast path, so that batches are long.
+struct AllArrived;
+
+impl Probe for AllArrived {
+    fn path(&self) -> Option<PathInfo> {
+        Some(PathInfo { delivery_rate: 1 << 30, ..PathInfo::default() })
+    }
+
+    fn set_notsent_lowat(&self, _: u32) {}
 }
 
 const UPLOAD: usize = 150_000;

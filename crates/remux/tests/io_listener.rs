@@ -130,6 +130,20 @@ async fn close_wakes_a_task_that_waits_to_accept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_task_that_waits_to_accept_is_woken_by_a_stream_of_its_own() {
+    let pair = Pair::new(Wire::Remux2, Config::default());
+    let waiting = [0, 1].map(|_| {
+        let listener = pair.listener.clone();
+        tokio::spawn(async move { listener.accept().await.is_some() })
+    });
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let _streams = [pair.dialer.open(request()).await.unwrap(), pair.dialer.open(request()).await.unwrap()];
+    for task in waiting {
+        assert!(tokio::time::timeout(Duration::from_secs(5), task).await.expect("woken").unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn drain_waits_for_streams_and_resets_them_at_its_limit() {
     let pair = Pair::new(Wire::Remux2, Config::default());
     let (mut ours, theirs) = pair.stream().await;

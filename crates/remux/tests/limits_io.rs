@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use framing::remux2::{Code, HEADER, Header, Kind};
-use remux::session::Open;
+use remux::session::{Open, PathInfo};
 use remux::{
-    ByteStream, Config, ConnectError, Connected, Dialer, LimitConfig, Listener, PeerFacts, Rate,
+    ByteStream, Config, ConnectError, Connected, Dialer, LimitConfig, Listener, PeerFacts, Probe, Rate,
     SessionConfig, StreamError, Wire,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 #[tokio::test(start_paused = true)]
 async fn stream_beyond_the_accept_queue_is_refused_safely() {
@@ -68,6 +68,34 @@ async fn peer_that_is_told_goodbye_and_does_not_leave_is_left_after_two_seconds(
     assert!(frames(&said).contains(&(Kind::GoAway as u8)), "told why");
     listener.drain(Duration::from_secs(3600)).await;
     assert_eq!(began.elapsed(), Duration::from_secs(2));
+}
+
+/// Found by reading: a drained connection was waited for as if the last bytes of a stream were owed to its peer, so one that
+/// was gone made a stop take half a minute.
+#[tokio::test(start_paused = true)]
+async fn peer_that_is_gone_is_waited_for_only_while_the_kernel_has_bytes_for_it() {
+    for (unacked, notsent, seconds) in [(0, 0, 2), (1, 0, 30), (0, 1, 30)] {
+        let listener = Listener::new(Config::default());
+        let (ours, _theirs) = tokio::io::duplex(64 << 10);
+        let path = PathInfo { unacked, notsent, ..PathInfo::default() };
+        let connected = Connected::new(ByteStream::new(ours), Wire::Remux2, PeerFacts::default());
+        listener.serve(connected.with_probe(Figures(path)));
+        sleep(Duration::from_millis(100)).await;
+        let began = Instant::now();
+        listener.drain(Duration::from_secs(3600)).await;
+        assert_eq!(began.elapsed().as_secs(), seconds, "{path:?}");
+    }
+}
+
+/// A kernel that always says the same.
+struct Figures(PathInfo);
+
+impl Probe for Figures {
+    fn path(&self) -> Option<PathInfo> {
+        Some(self.0)
+    }
+
+    fn set_notsent_lowat(&self, _: u32) {}
 }
 
 /// A listener with one connection, and its peer's end.

@@ -355,8 +355,9 @@ impl Driver {
             let mut inner = self.shared.lock();
             if sending == Step::Idle {
                 inner.session.poll_transmit(now, &mut self.batch);
-                inner.collect(&mut self.effects);
             }
+            // Also while nothing can be sent: the session may be over.
+            inner.collect(&mut self.effects);
             let again = self.batch.has_remaining() && sending == Step::Idle
                 || self.paused && inner.session.wants_read()
                 || !self.effects.is_empty();

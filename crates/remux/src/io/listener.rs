@@ -8,6 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -80,7 +81,9 @@ impl Listener {
     /// Cancel safe; any number of tasks may wait.
     pub async fn accept(&self) -> Option<Stream> {
         loop {
-            let notified = self.shared.arrived.notified();
+            let mut notified = pin!(self.shared.arrived.notified());
+            // In line before the look: of two streams that come after it, each wakes a task.
+            notified.as_mut().enable();
             {
                 let mut state = self.shared.state.lock();
                 if let Some(stream) = state.queue.pop_front() {

@@ -141,7 +141,7 @@ impl Session {
             queued: 0,
             peer: Peer::new(role, wire),
             out: Out { settings: wire == Wire::Remux2, ..Out::default() },
-            writing: Writing { outstanding: 0, progress: now, burst: 0, sent_at: None },
+            writing: Writing { outstanding: 0, streams: false, progress: now, burst: 0, sent_at: None },
             body: None,
             blocked: None,
             path: None,
@@ -228,6 +228,7 @@ impl Session {
         if left < self.writing.outstanding {
             self.writing.progress = now;
             self.writing.outstanding = left;
+            self.writing.streams &= left > 0;
             self.liveness.handle_written(now, left == 0);
         }
     }
@@ -296,6 +297,11 @@ impl Session {
     /// [`Session::handle_path`].
     pub fn transmit_limit(&self) -> usize {
         self.path.as_ref().map_or(ASSUMED_LIMIT, PathInfo::transmit_limit)
+    }
+
+    /// Whether [`Session::poll_transmit`] gave bytes of streams that are not written yet.
+    pub const fn holds_streams(&self) -> bool {
+        self.writing.streams
     }
 
     /// The wire in use.
@@ -468,6 +474,8 @@ struct Refused {
 struct Writing {
     /// Bytes in the batch when last seen.
     outstanding: usize,
+    /// Bytes of streams were among them.
+    streams: bool,
     /// When bytes last left the batch, or entered an empty one.
     progress: Instant,
     /// Bytes since the start or the last pause.

@@ -1,8 +1,8 @@
 //! How a driver ends: its streams first, then its transport, in good order as far as the peer takes part.
 //!
 //! ```text
-//!  Running ──session closed──▶ Flush ──▶ Shutdown ──▶ Linger ──▶ gone        (within 2 s)
-//!     ├── peer closed ───────────────────────▲                     ▲
+//!  Running ──session closed──▶ Flush ──▶ Shutdown ──▶ Linger ──▶ gone        (within 2 s, or its patience
+//!     ├── peer closed ───────────────────────▲                     ▲            with what streams are owed)
 //!     └── transport failed, peer dead ─────────────────────────────┘   dropped or panicked: at once
 //! ```
 //! However it ends, every stream that has not ended fails as truncated.
@@ -26,9 +26,17 @@ impl Driver {
             End::Orderly(cause) => (Closing::Flush, cause),
         };
         let cause = self.end_streams(cause);
-        let patience = Patience::new(now(), &cause);
+        let patience = Patience::new(now(), cause == ConnectionError::Drained && self.owes());
         self.arm(patience.deadline(now()));
         self.phase = Phase::Closing(closing, patience, cause);
+    }
+
+    /// Whether the peer has still to take bytes of streams. Our goodbye is not with the kernel yet, so what the kernel holds
+    /// is theirs; where nobody knows what it holds, it may be.
+    fn owes(&self) -> bool {
+        let path = self.probe.as_ref().and_then(|probe| probe.path());
+        self.shared.lock().session.holds_streams()
+            || path.is_none_or(|path| path.unacked > 0 || path.notsent > 0)
     }
 
     /// Ends the transport in good order as far as the peer takes part, within its [`Patience`].
@@ -192,8 +200,7 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    fn new(now: Instant, cause: &ConnectionError) -> Self {
-        let owed = *cause == ConnectionError::Drained;
+    fn new(now: Instant, owed: bool) -> Self {
         let (without_progress, total) = if owed { (OWED_STALL, OWED_MAX) } else { (CLOSE_MAX, CLOSE_MAX) };
         Self { without_progress, end: now.checked_add(total).unwrap_or(now) }
     }

@@ -142,6 +142,24 @@ async fn abort_tells_the_peer_and_truncates() {
     assert!(matches!(cause, ConnectionError::GoAway { code: Code::CANCEL, .. }), "{cause}");
 }
 
+/// Found by reading: a driver that waited for room in the socket did not look at its session, so the streams of a client that had
+/// lost its right went on as long as it took nothing.
+#[tokio::test(start_paused = true)]
+async fn connection_whose_peer_takes_nothing_is_cut_at_once() {
+    let mut world = World::new(Wire::Remux2);
+    let (_ours, mut theirs) = world.stream().await;
+    world.flows.send(false).unwrap();
+    theirs.write_all(&pattern(5, 4 * PIPE)).await.unwrap();
+    let reading = tokio::spawn(async move { theirs.read(&mut [0]).await.unwrap_err() });
+    settle().await;
+    let start = tokio::time::Instant::now();
+    world.server.connection.abort(ConnectionError::Forbidden("revoked".into()));
+    assert!(reading.await.unwrap().to_string().contains("revoked"));
+    assert_eq!(start.elapsed().as_secs(), 0);
+    assert!(matches!(world.server.task.await.unwrap(), ConnectionError::Forbidden(_)));
+    assert_eq!(start.elapsed().as_secs(), 2, "time for a goodbye");
+}
+
 #[tokio::test(start_paused = true)]
 async fn peer_that_speaks_nonsense_is_told_and_left() {
     let (pipe, mut peer) = tokio::io::duplex(PIPE);

@@ -112,6 +112,7 @@ impl Session {
     /// Bytes have left a stream's queue.
     pub(in super::super) fn sent_from(&mut self, now: Instant, key: Key, finished: bool) {
         let most = self.send_most();
+        self.writing.streams = true;
         let Some(stream) = self.table.get_mut(key) else { return };
         if stream.send.was_full && stream.send.queued <= most / 2 {
             stream.send.was_full = false;
