@@ -286,7 +286,8 @@ pub struct LimitConfig {
     pub max_streams: Option<u32>,
     /// OPENs. Default 64 at once, 256/s. Over: RST REFUSED_SAFE.
     pub opens: Rate,
-    /// Refused OPENs in 10 s. Default 100. Over: calm.
+    /// Refused OPENs in 10 s, but for those refused only because this process is short of memory or drains. Default 100.
+    /// Over: calm.
     pub refusals: u32,
     /// Resets by the peer of streams it opened, and resets its mistakes make us send. Default 100 at
     /// once, 10/s. Over: calm.

@@ -86,6 +86,47 @@ fn refusals_spread_over_more_than_ten_seconds_are_borne() {
     assert_eq!(lone.side.closed(), None);
 }
 
+/// Found by reading: a server short of memory took the requests of its honest clients for a flood, and cut them.
+#[test]
+fn streams_refused_for_our_own_want_of_memory_are_not_held_against_the_peer() {
+    let budget = Arc::new(Budget::new(16 << 20));
+    let _charge = budget.charge(budget.limit() * 19 / 20);
+    let mut lone = Lone::server();
+    lone.side = Side::sharing(Role::Server, Wire::Remux2, SessionConfig::default(), budget, lone.now);
+    lone.say(Kind::Settings, 0, 0, &[]);
+    lone.take_sent();
+    for n in 0..1000 {
+        lone.now += millis(4);
+        lone.say_open(1 + 2 * n);
+        assert_eq!(lone.sent_rst(1 + 2 * n), Some((Code::REFUSED.0, flags::REFUSED_SAFE)));
+    }
+    assert_eq!(lone.side.closed(), None);
+    // One that takes no answers and goes on asking is to be stopped all the same.
+    let said = until_closed(&mut lone, 2000, |lone, n| {
+        lone.now += millis(4);
+        lone.say_open(1999 + 2 * n as u32);
+    });
+    assert_eq!((said, lone.side.closed()), (1024 + 101, calm("refusals")));
+}
+
+#[test]
+fn classic_sessions_that_meet_a_server_which_stops_are_not_held_against_the_client() {
+    let mut pair = Pair::new(Wire::Classic);
+    let (first, first_there) = pair.open(connect(b"x"));
+    pair.server.session.drain(pair.now, Code::DRAIN, secs(3600));
+    for _ in 0..300 {
+        pair.now += millis(10);
+        let late = pair.client.session.open(pair.now, connect(b"y")).unwrap();
+        pair.settle();
+        assert_eq!(pair.client.read(pair.now, late).1, Recv::Fin, "the wire can't say that it stops");
+        pair.client.session.forget(pair.now, late);
+    }
+    assert_eq!(pair.server.closed(), None);
+    pair.client.write(pair.now, first, b"goes on");
+    pair.settle();
+    assert_eq!(pair.server.read(pair.now, first_there).0, b"xgoes on");
+}
+
 #[test]
 fn rapid_reset_ends_the_connection() {
     let mut lone = lone(LimitConfig { opens: remux::Rate::per_second(10_000, 1), ..LimitConfig::default() });

@@ -149,6 +149,19 @@ impl Session {
         }
     }
 
+    /// Turns away a stream for which there is no place. `charged`: the peer could know that; it is not blamed for a want of
+    /// memory here, or for an end it can't know of, unless it goes on without taking the answers.
+    pub(super) fn refuse_open(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        charged: bool,
+    ) -> Result<(), ConnectionError> {
+        self.refuse(now, id, Code::REFUSED, true);
+        let untold = self.out.refused.len() > UNTOLD;
+        if charged || untold { self.limits.refusal(now) } else { Ok(()) }
+    }
+
     /// Turns away a stream that has no slot.
     pub(super) fn refuse(&mut self, now: Instant, id: StreamId, code: Code, safe: bool) {
         self.stats.refused = self.stats.refused.saturating_add(1);
@@ -207,3 +220,6 @@ impl Session {
         }
     }
 }
+
+/// Refusals that may wait to be sent before the peer is blamed for more.
+const UNTOLD: usize = 1024;

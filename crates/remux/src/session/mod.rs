@@ -443,7 +443,7 @@ struct Out {
     resets: VecDeque<(Key, StreamId)>,
     credits: VecDeque<(Key, StreamId)>,
     opens: VecDeque<(Key, StreamId)>,
-    /// Streams that never got a slot. Bounded by the limits on refusals and resets.
+    /// Streams that never got a slot. Bounded by the limits on refusals and resets, and by those on opens up to a number.
     refused: VecDeque<Refused>,
     /// The last id of a GOAWAY that went out or waits.
     last_id: Option<u32>,

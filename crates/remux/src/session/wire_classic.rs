@@ -81,11 +81,10 @@ impl Session {
             return Ok(None);
         }
         let most = self.config.limits.max_streams.unwrap_or(SERVER_STREAMS);
-        let room = self.counts.remote < most as usize && self.ledger.budget().stage() < Stage::NoOpens;
+        let allowed = self.limits.allows_open(now) && self.counts.remote < most as usize;
         let draining = !matches!(self.phase, super::Phase::Open);
-        if draining || !self.limits.allows_open(now) || !room {
-            self.refuse(now, id, Code::REFUSED, true);
-            self.limits.refusal(now)?;
+        if !allowed || draining || self.ledger.budget().stage() >= Stage::NoOpens {
+            self.refuse_open(now, id, !allowed)?;
             return Ok(None);
         }
         let mut stream =

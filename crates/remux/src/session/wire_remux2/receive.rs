@@ -247,10 +247,9 @@ impl Session {
             Role::Server => SERVER_STREAMS,
             Role::Client => 0,
         });
-        let room = self.counts.remote < most as usize && self.ledger.budget().stage() < Stage::NoOpens;
-        if !self.limits.allows_open(now) || !room {
-            self.refuse(now, id, Code::REFUSED, true);
-            return self.limits.refusal(now);
+        let allowed = self.limits.allows_open(now) && self.counts.remote < most as usize;
+        if !allowed || self.ledger.budget().stage() >= Stage::NoOpens {
+            return self.refuse_open(now, id, !allowed);
         }
         let window = super::super::app::initial_window(&self.config, self.wire);
         let mut stream = Stream::new(id, false, self.peer.initial_window, window, now);
