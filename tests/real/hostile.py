@@ -82,7 +82,7 @@ EXPECTED = {
     "idle-connections": ends("connections of one identity", r"fin|rst", r"limit_reached .*evil.*connections already"),
     "stream-flood": calm("refusals"), "rapid-reset": calm("resets"), "slow-rapid-reset": BORNE, "provoked-resets": calm("resets"),
     "data-beyond-credit": calm("resets"), "credit-overflow": calm("resets"), "credit-unsent": calm("resets"),
-    "credit-taken-back": calm("resets"), "credit-unchanged": calm("credits"), "credit-crumbs": BORNE, "tiny-frames": calm("tiny"),
+    "credit-taken-back": calm("resets"), "credit-unchanged": calm("credits"), "credit-crumbs": calm("credits"), "tiny-frames": calm("tiny"),
     "empty-data": broken("DATA is empty"), "ping-flood": calm("pings"), "settings-flood": calm("settings"),
     "pad-flood": calm("padding"), "unknown-flood": calm("strays"), "priority-flood": calm("strays"), "stray-flood": calm("strays"),
     "goaway-flood": calm("strays"), "oversize": broken("longer than the settings"),

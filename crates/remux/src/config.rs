@@ -292,14 +292,15 @@ pub struct LimitConfig {
     /// Resets by the peer of streams it opened, and resets its mistakes make us send. Default 100 at
     /// once, 10/s. Over: calm.
     pub resets: Rate,
-    /// DATA under 256 bytes that lands behind unread bytes of its stream; each longer one gives one back.
-    /// Default 65,536 at once and per second: about a hundredth of a core. Over: calm.
+    /// DATA under 256 bytes that lands behind unread bytes of its stream, DATA without a byte, and other frames for streams
+    /// that have just ended; each longer DATA gives one back. Default 65,536 at once and per second: about a hundredth of
+    /// a core. Over: calm.
     pub tiny: Rate,
     /// PINGs. Default 20 at once, 10/s. Over: calm.
     pub pings: Rate,
     /// SETTINGS. Default 16 at once, one per 10 s. Over: calm.
     pub settings: Rate,
-    /// CREDITs that change nothing. Default 1000 at once and per second. Over: calm.
+    /// CREDITs that grant less than 4 KiB more. Default 1000 at once and per second. Over: calm.
     pub credits: Rate,
     /// Frames without use: for streams ended long ago, PRIORITY oftener than every 100 ms on a stream, a
     /// second OPENED, repeated GOAWAYs, unknown frames that may be skipped. Default 1024 at once, 100/s.

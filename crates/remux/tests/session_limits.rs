@@ -214,6 +214,57 @@ fn credit_without_change_is_borne_a_thousand_times() {
     assert_eq!((said, lone.side.closed()), (1001, calm("credits")));
 }
 
+/// Found by reading: each byte of credit made a frame of one byte.
+#[test]
+fn crumbs_of_credit_count_as_credits_that_change_nothing() {
+    for (crumb, borne) in [(1, false), (4095, false), (4096, true)] {
+        let mut lone = lone(LimitConfig::default());
+        lone.say_open(1);
+        let mut window = 262_144;
+        let mut more = |lone: &mut Lone| {
+            window += crumb;
+            lone.say(Kind::Credit, 0, 1, &Credit { consumed: 0, window }.to_vec());
+        };
+        if borne {
+            (0..5000).for_each(|_| more(&mut lone));
+            assert_eq!(lone.side.closed(), None);
+        } else {
+            let said = until_closed(&mut lone, 2000, |lone, _| more(lone));
+            assert_eq!((said, lone.side.closed()), (1001, calm("credits")), "{crumb}");
+        }
+    }
+}
+
+/// Found by reading: DATA without a byte was free where nothing was unread, and frames of control for streams that had just ended
+/// were free for ever.
+#[test]
+fn frames_that_are_only_work_are_bounded_whatever_they_name() {
+    let rst = Rst { code: Code::CANCEL, text: String::new() }.to_vec();
+    let cases: [(Kind, u8, &[u8]); 5] = [
+        (Kind::Data, flags::BLOCKED, b""),
+        (Kind::Credit, 0, &Credit { consumed: 0, window: 262_144 }.to_vec()),
+        (Kind::Rst, 0, &rst),
+        (Kind::Priority, 0, &Priority { priority: 5 }.to_vec()),
+        (Kind::Opened, 0, b""),
+    ];
+    for (kind, bits, payload) in cases {
+        for held in [true, false] {
+            let tiny = remux::Rate::per_second(5000, 5000);
+            let mut lone = lone(LimitConfig { tiny, ..LimitConfig::default() });
+            lone.say_open(1);
+            if kind != Kind::Data {
+                // Over on the wire; its slot stays as long as the application holds it, the id is fresh for a while.
+                lone.say(Kind::Rst, 0, 1, &rst);
+                if !held {
+                    lone.side.session.forget(lone.now, StreamId(1));
+                }
+            }
+            let said = until_closed(&mut lone, 20_000, |lone, _| lone.say(kind, bits, 1, payload));
+            assert_eq!((said, lone.side.closed()), (5001, calm("tiny")), "{kind:?}, held: {held}");
+        }
+    }
+}
+
 #[test]
 fn flood_of_tiny_data_ends_the_connection_and_never_holds_much() {
     let mut lone =

@@ -315,6 +315,8 @@ const TIGHT: u64 = 64 << 10;
 
 /// The part of a count that is on the wire.
 #[expect(clippy::cast_possible_truncation, reason = "the wire carries counts modulo 2^32")]
+/// A CREDIT that grants less is hardly worth its frame: a quarter of the shortest window there should be.
+pub(super) const CRUMB: u64 = 4096;
 const fn low_half(count: u64) -> u32 {
     count as u32
 }

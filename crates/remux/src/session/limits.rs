@@ -76,7 +76,13 @@ impl Limits {
             self.tiny.give();
             return Ok(());
         }
-        calm("tiny", !behind || self.tiny.take(now))
+        // Bytes that are read as they come are what a stream is for; none at all are only work.
+        if n > 0 && !behind { Ok(()) } else { self.late(now) }
+    }
+
+    /// A frame came that moves no byte and that an honest peer may send as well: it is cheap, and there may be many.
+    pub(super) fn late(&mut self, now: Instant) -> Result<(), ConnectionError> {
+        calm("tiny", self.tiny.take(now))
     }
 
     /// A PING came.
@@ -89,7 +95,7 @@ impl Limits {
         calm("settings", self.settings.take(now))
     }
 
-    /// A CREDIT came that changes nothing.
+    /// A CREDIT came that changes next to nothing.
     pub(super) fn idle_credit(&mut self, now: Instant) -> Result<(), ConnectionError> {
         calm("credits", self.credits.take(now))
     }

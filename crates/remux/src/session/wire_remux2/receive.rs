@@ -9,7 +9,7 @@ use framing::remux2::{
 };
 
 use super::super::app::URGENCY;
-use super::super::credit::MAX_WINDOW;
+use super::super::credit::{CRUMB, MAX_WINDOW};
 use super::super::event::{Event, Open, StreamId};
 use super::super::liveness::later;
 use super::super::schedule::Freed;
@@ -202,7 +202,8 @@ impl Session {
         }
         let live = self.find(id).filter(|&key| self.table.get(key).is_some_and(|stream| !stream.ended));
         let Some(key) = live else {
-            return self.receive_late(now, id);
+            self.receive_late(now, id)?;
+            return self.limits.late(now);
         };
         match kind {
             Kind::Opened => self.receive_opened(now, key, &payload),
@@ -291,12 +292,16 @@ impl Session {
     fn receive_credit(&mut self, now: Instant, key: Key, payload: &[u8]) -> Result<(), ConnectionError> {
         let credit = Credit::decode_payload(payload).map_err(|_| protocol("CREDIT is malformed"))?;
         let Some(stream) = self.table.get_mut(key) else { return Ok(()) };
+        let before = stream.send.credit.room();
         match stream.send.credit.update(credit) {
-            Ok(true) => {
-                self.schedule.activate(&mut self.table, key, Freed::ByCredit);
-                Ok(())
+            Ok(rose) => {
+                let more = stream.send.credit.room().saturating_sub(before);
+                if rose {
+                    self.schedule.activate(&mut self.table, key, Freed::ByCredit);
+                }
+                // Crumbs would be answered by DATA as small.
+                if more < CRUMB { self.limits.idle_credit(now) } else { Ok(()) }
             }
-            Ok(false) => self.limits.idle_credit(now),
             Err(_) => {
                 self.limits.reset(now)?;
                 self.abort_stream(now, key, Code::FLOW, "CREDIT takes back or grants too much");
