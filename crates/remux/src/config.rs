@@ -312,12 +312,12 @@ pub struct LimitConfig {
     pub max_frame: u16,
     /// Longest target and options of an OPEN. Default 512, the most there is; at most 16 options. Over: RST PROTOCOL.
     pub max_meta: u16,
-    /// A stream that stood unread with its window full for this long is reset (LIMIT) once the process's
-    /// [`Budget`](crate::Budget) is 80 % full. Default 120 s.
+    /// A stream of which nothing was read for this long, with no room for another frame in its window, is reset (LIMIT)
+    /// once the process's [`Budget`](crate::Budget) is 80 % full. Default 120 s.
     pub unread: Duration,
-    /// A stream the application has let go of, after its end was queued, is reset (LIMIT) when the peer takes none of
-    /// its last bytes for this long. Default 300 s; more lets a paused player have its last 256 KiB later, and lets a
-    /// hostile peer hold as much for longer.
+    /// A stream the application has let go of, after its end was queued, is reset (LIMIT) when the peer takes less than a
+    /// quarter of [`SendConfig::queue`] of its last bytes in this time. Default 300 s; more lets a paused player have its
+    /// last 256 KiB later, and lets a hostile peer hold as much for longer.
     pub linger: Duration,
 }
 

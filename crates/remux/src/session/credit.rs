@@ -39,7 +39,7 @@ pub(super) struct RecvCredit {
     last_consumed: Instant,
     /// Since when more than half of the window has been unread.
     slow_since: Option<Instant>,
-    /// Since when the window has been full of unread bytes.
+    /// Since when the window has been full, with nothing consumed.
     full_since: Option<Instant>,
 }
 
@@ -73,7 +73,7 @@ impl RecvCredit {
         if self.unread() > self.window / 2 && self.slow_since.is_none() {
             self.slow_since = Some(now);
         }
-        if received == self.limit && self.full_since.is_none() {
+        if self.is_full() && self.full_since.is_none() {
             self.full_since = Some(now);
         }
         Ok(())
@@ -166,11 +166,16 @@ impl RecvCredit {
     /// Moves the limit up and says so.
     pub(super) fn grant(&mut self) -> Credit {
         self.limit = self.limit.max(self.consumed.saturating_add(self.window));
-        if self.received < self.limit {
+        if !self.is_full() {
             self.full_since = None;
         }
         let window = self.limit.saturating_sub(self.consumed);
         Credit { consumed: low_half(self.consumed), window: u32::try_from(window).unwrap_or(u32::MAX) }
+    }
+
+    /// Whether there is no room for another frame. A sender that leaves a byte of it free holds as much.
+    const fn is_full(&self) -> bool {
+        self.limit.saturating_sub(self.received) < FRAME
     }
 
     /// Bytes received that the application has not consumed.
@@ -310,13 +315,13 @@ pub(super) struct FlowError;
 pub(super) const MAX_WINDOW: u32 = 1 << 30;
 /// What a blocked sender needs at least.
 const FRAME: u64 = 16_376;
+/// A CREDIT that grants less is hardly worth its frame: a quarter of the shortest window there should be.
+pub(super) const CRUMB: u64 = 4096;
 /// Nothing above this is granted while no stream is opened for want of memory.
 const TIGHT: u64 = 64 << 10;
 
 /// The part of a count that is on the wire.
 #[expect(clippy::cast_possible_truncation, reason = "the wire carries counts modulo 2^32")]
-/// A CREDIT that grants less is hardly worth its frame: a quarter of the shortest window there should be.
-pub(super) const CRUMB: u64 = 4096;
 const fn low_half(count: u64) -> u32 {
     count as u32
 }
@@ -412,6 +417,18 @@ mod tests {
         assert!(recv.is_due());
         recv.grant();
         assert!(!recv.is_due());
+    }
+
+    #[test]
+    fn window_is_full_when_another_frame_has_no_room_and_not_once_something_was_consumed() {
+        let (start, config) = (Instant::now(), WindowConfig::default());
+        let mut recv = RecvCredit::new(256 << 10, start);
+        recv.receive((256 << 10) - FRAME, start).unwrap();
+        assert_eq!(recv.full_since(), None);
+        recv.receive(1, start).unwrap();
+        assert_eq!(recv.full_since(), Some(start), "a sender that stops short holds as much");
+        recv.consume(1, start, &growth(&config, 10, &|_| false));
+        assert_eq!(recv.full_since(), None);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub(super) struct Stream {
     pub(super) failure: Option<StreamError>,
     /// Classic: how it holds up the connection.
     pub(super) full: Full,
-    /// Let go of with bytes still to send: how many had been sent when last looked, and when that was.
+    /// Let go of with bytes still to send: how many had been sent when enough of them last were, and when that was.
     pub(super) lingers: Option<(u64, Instant)>,
     /// What the process's budget has been told of this stream: held bytes and growth.
     pub(super) charged: (u64, u64),

@@ -8,7 +8,7 @@
 //! | `ping`, `answer to ping`, `path`, `acknowledgement` | see `liveness` | asked, suspect, dead |
 //! | `drain` | the limit given to `drain` | streams reset with DRAIN |
 //! | `idle` | 60 s without streams, server only | closed |
-//! | `sweep` | a stream's own deadline: unread for 120 s, let go of and its last bytes not taken for 300 s, classic queue full for 10 s, classic request for 10 s | that stream ends |
+//! | `sweep` | a stream's own deadline: unread for 120 s, let go of and less than a quarter of a queue taken in 300 s, classic queue full for 10 s, classic request for 10 s | that stream ends |
 
 use std::time::{Duration, Instant};
 
@@ -111,16 +111,20 @@ impl Session {
         self.check_drained(now);
     }
 
-    /// A stream that was let go of is ended when its peer takes none of its last bytes.
+    /// A stream that was let go of is ended when its peer takes next to none of its last bytes.
     fn sweep_lingering(&mut self, now: Instant, key: super::Key) {
         let limit = self.config.limits.linger;
+        let enough = (self.config.sending.queue / 4).max(1) as u64;
         let Some(stream) = self.table.get_mut(key).filter(|stream| !stream.ended) else { return };
         let sent = stream.send.credit.sent();
-        let Some(since) = stream.lingers.map(|(before, since)| if sent > before { now } else { since })
-        else {
-            return;
+        let Some((before, since)) = stream.lingers else { return };
+        // A byte now and then would hold the rest for ever.
+        let since = if sent.saturating_sub(before) >= enough {
+            stream.lingers = Some((sent, now));
+            now
+        } else {
+            since
         };
-        stream.lingers = Some((sent, since));
         let deadline = later(since, limit);
         if now < deadline {
             self.sweep_by(deadline);
