@@ -1,4 +1,4 @@
-//! How a server stops, seen from within.
+//! A server stops and reloads, seen from within.
 
 use remux::session::Open;
 use remux::{ByteStream, Config, ConnectError, Connected, Dialer, PeerFacts, StreamError, Wire};
