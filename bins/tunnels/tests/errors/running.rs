@@ -283,16 +283,6 @@ pub(crate) const SITUATIONS: &[Situation] = &[
         ask(lab, "224.0.0.1", 443);
         client.says("[sock] -")
     }),
-    ("earlier dials to the destination take all the time there is", |lab| {
-        let _server = lab.server("-server.dial.target.max.cnt 1 -server.dial.max.sec 1");
-        let client = lab.client("");
-        let (socks, port) = (lab.socks, free_port());
-        let _silent = silent(port);
-        for _ in 0..20 {
-            std::thread::spawn(move || ask_at(socks, "127.0.0.1", port));
-        }
-        client.says("DST-416")
-    }),
     ("the server has no descriptor left for the destination", |lab| {
         let server = lab.server("");
         let client = lab.client("");
