@@ -195,6 +195,10 @@ const UNSEEN: &[(&str, &str)] = &[
         "NET-206",
         "Address and handshake have a little less time and say why they failed: this is seen where the two together take it all.",
     ),
+    (
+        "NET-211",
+        "It takes a system that breaks a listening socket under its program, as an administrator's `ss --kill` does.",
+    ),
     ("DST-415", "It needs a machine whose name service is down; the fault suite has one."),
     (
         "DST-416",
