@@ -37,6 +37,7 @@ fn server_needs_no_file() {
         "{out}"
     );
     assert!(out.contains(" days left\nmemory: at most "), "{out}");
+    assert!(out.contains("\nmemory of one client: 9 times what is free, so "), "{out}");
     assert!(out.contains("\ndescriptors: "), "{out}");
 }
 

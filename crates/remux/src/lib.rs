@@ -73,7 +73,7 @@ pub mod planted;
 pub mod pool;
 pub mod session;
 
-pub use budget::{Budget, Charge, Stage};
+pub use budget::{Account, Budget, Charge, Stage};
 pub use config::{
     AnnounceConfig, ClassicConfig, Config, LimitConfig, LivenessConfig, Rate, Role, SendConfig,
     SessionConfig, WindowConfig, Wire,

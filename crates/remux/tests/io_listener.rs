@@ -7,8 +7,8 @@ use std::time::Duration;
 use framing::remux2::Code;
 use remux::session::Open;
 use remux::{
-    ByteStream, Config, ConnectError, Connected, ConnectionHandle, Dialer, Listener, PeerFacts, Stream,
-    StreamError, Wire,
+    Budget, ByteStream, Config, ConnectError, Connected, ConnectionHandle, Dialer, Listener, PeerFacts,
+    Stream, StreamError, Wire,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -21,7 +21,11 @@ struct Pair {
 
 impl Pair {
     fn new(wire: Wire, config: Config) -> Self {
-        let listener = Arc::new(Listener::new(config.clone()));
+        Self::sharing(wire, config, Arc::default())
+    }
+
+    fn sharing(wire: Wire, config: Config, budget: Arc<Budget>) -> Self {
+        let listener = Arc::new(Listener::with_budget(config.clone(), budget));
         let handles = Arc::<Mutex<Vec<ConnectionHandle>>>::default();
         let (serving, keeping) = (listener.clone(), handles.clone());
         let connect = move || {
@@ -105,6 +109,34 @@ async fn connection_whose_peer_loses_its_right_is_cut_at_both_ends_and_its_strea
                 if at_server { "the right to it was lost: the identity" } else { "auth: the right to it" };
             assert!(cause.contains(told) || !at_server && wire == Wire::Classic, "{wire:?}: {cause}");
         }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_ended_connection_left_unread_is_read_later_unless_memory_runs_short() {
+    for short in [false, true] {
+        let budget = Arc::new(Budget::new(16 << 20));
+        let pair = Pair::sharing(Wire::Remux2, Config::default(), budget.clone());
+        let (mut ours, mut theirs) = pair.stream().await;
+        ours.write_all(&[7; 100_000]).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        pair.handle().abort("cut");
+        drop(ours);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(pair.listener.connections(), 0);
+        assert!(budget.account(Some("alice")).held().0 >= 100_000, "it is hers as long as it is unread");
+        let needed = short.then(|| budget.charge(16 << 20));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        let mut got = Vec::new();
+        let end = theirs.read_to_end(&mut got).await;
+        match &needed {
+            Some(_) => assert!(got.is_empty(), "{} bytes are still there", got.len()),
+            None => assert_eq!(got.len(), 100_000),
+        }
+        assert!(end.is_err(), "it is no clean end");
+        drop((theirs, pair, needed));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(budget.used(), 0);
     }
 }
 

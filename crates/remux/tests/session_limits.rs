@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use framing::Encode;
 use framing::remux2::{Code, Credit, Kind, Priority, Rst, flags};
-use remux::session::{Recv, StreamId};
+use remux::session::{Event, Recv, StreamId};
 use remux::{
     Budget, ClassicConfig, ConnectionError, LimitConfig, Role, SessionConfig, Stage, StreamError, Wire,
 };
@@ -517,6 +517,35 @@ fn new_streams_are_refused_when_the_process_holds_too_much() {
     }
     assert_eq!(lone.side.session.streams(), 7, "the seventh window of 256 KiB goes beyond 90 % of 2 MiB");
     assert_eq!(lone.sent_rst(15), Some((Code::REFUSED.0, flags::REFUSED_SAFE)));
+}
+
+#[test]
+fn streams_of_an_identity_over_its_share_are_refused_and_told_while_another_identitys_are_served() {
+    let budget = Arc::new(Budget::new(16 << 20));
+    let lone = |name| {
+        let mut lone = Lone::server();
+        let account = budget.account(Some(name));
+        lone.side = Side::sharing(Role::Server, Wire::Remux2, SessionConfig::default(), account, lone.now);
+        lone.say(Kind::Settings, 0, 0, &[]);
+        lone
+    };
+    let (mut evil, mut good) = (lone("evil"), lone("good"));
+    for n in 0..60 {
+        evil.say_open(1 + 2 * n);
+    }
+    let held = evil.side.session.streams();
+    assert!((50..58).contains(&held), "{held}");
+    assert_eq!(evil.sent_rst(119), Some((Code::REFUSED.0, flags::REFUSED_SAFE)));
+    let told = evil.side.events.iter().filter(|event| matches!(event, Event::Short { .. })).count();
+    assert_eq!(told, 1, "once for all of them");
+    good.say_open(1);
+    assert_eq!((good.side.session.streams(), good.sent_rst(1)), (1, None));
+    for id in (1..120).step_by(2) {
+        evil.say(Kind::Rst, 0, id, &[0, 16]);
+        evil.side.session.forget(evil.now, StreamId(id));
+    }
+    evil.say_open(121);
+    assert_eq!((evil.side.session.streams(), evil.sent_rst(121)), (1, None), "there is room again");
 }
 
 #[test]

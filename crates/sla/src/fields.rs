@@ -41,6 +41,7 @@ pub static FIELDS: &[Field] = &[
         "count",
         "events like this one that were not written since the last: 50 at once are, then two a second",
     ),
+    Field::new("held_bytes", Kind::Number, "bytes", "what that identity holds or is promised"),
     Field::new("identity", Kind::Text, "name", "what the peer proved: certificate name or user"),
     Field::new(
         "inbound",
@@ -74,8 +75,8 @@ pub static FIELDS: &[Field] = &[
         "stage",
         Kind::Text,
         "word",
-        "no_growth: windows stop growing; no_opens: streams are refused, too; no_accept: nothing is accepted; shed: the \
-         heaviest connection is closed",
+        "no_growth: windows stop growing; no_opens: streams are refused, too; no_accept: nothing is accepted, and an identity \
+         that holds nearly all loses its heaviest connection; shed: the heaviest identity does",
     ),
     Field::new("stream_id", Kind::Number, "", "number of the stream in its connection"),
     Field::new("streams", Kind::Number, "count", "streams the connection carried"),

@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::task::ready;
 use std::time::Duration;
 
-use remux::{Budget, Charge, Stage};
+use remux::{Account, Budget, Charge, Stage};
 use sla::{code, event};
 use tokio::time::Instant;
 
 use crate::config::Memory;
+use crate::server::ANYONE;
 
 /// The budget as configured; what was left open is a share of the memory this process may use.
 pub(crate) fn budget(memory: Memory) -> Budget {
@@ -46,6 +47,19 @@ pub(crate) fn describe(memory: Memory) -> String {
     )
 }
 
+/// What one identity may have of it, for people.
+pub(crate) fn describe_share(memory: Memory) -> String {
+    let budget = budget(memory).limit();
+    // An identity has its line where what it holds is to what is free as these two are, whoever is beside it.
+    let (taken, free) = (Stage::NoOpens.percent(), 100 - Stage::NoOpens.percent());
+    format!(
+        "memory of one client: {} times what is free, so {} MiB alone, {} MiB beside another that wants all",
+        taken / free,
+        mib(budget / (taken + free) * taken),
+        mib(budget / (2 * taken + free) * taken),
+    )
+}
+
 /// What `accept` yields, which is asked only while there is memory for another connection. Cancel safe if that is.
 pub(crate) async fn with_room<F: Future>(budget: &Budget, accept: F) -> F::Output {
     let mut accept = pin!(accept);
@@ -62,8 +76,8 @@ pub(crate) async fn with_room<F: Future>(budget: &Budget, accept: F) -> F::Outpu
 }
 
 /// Charges a request that has a connection to itself; `None` where no stream would be opened either.
-pub(crate) fn take(budget: &Arc<Budget>, bytes: u64) -> Option<Charge> {
-    (budget.stage() < Stage::NoOpens).then(|| budget.charge(bytes))
+pub(crate) fn take(account: &Account, bytes: u64) -> Option<Charge> {
+    (account.stage() < Stage::NoOpens).then(|| account.charge(bytes))
 }
 
 /// Why a request is refused for want of memory, and what to do.
@@ -87,7 +101,10 @@ pub(crate) async fn watch(budget: Arc<Budget>) {
         };
         if stage > seen && last.is_none_or(|last| last.elapsed() >= AGAIN) {
             *last = Some(Instant::now());
-            event::memory_short(word, budget.used(), budget.limit());
+            let heaviest = budget.heaviest();
+            let heaviest =
+                heaviest.as_ref().map(|(name, held)| (if name.is_empty() { ANYONE } else { name }, *held));
+            event::memory_short(word, budget.used(), budget.limit(), heaviest);
         }
         seen = stage;
     }

@@ -79,7 +79,7 @@ impl Outbound {
             }
             Self::Single(single) => {
                 let lost = |error: io::Error| no_way(Code::TRUNCATED, error.to_string());
-                let charge = memory::take(&single.budget, memory::EAGER)
+                let charge = memory::take(&single.budget.clone().into(), memory::EAGER)
                     .ok_or_else(|| no_way(Code::LIMIT, memory::short()))?;
                 let mut stream = single.connect().await?;
                 stream.get_ref().arm_reset().map_err(lost)?;

@@ -300,9 +300,10 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, mut terms: Te
     let remote = stream.socket().remote();
     // An end of this process is a reset for the client.
     let armed = stream.arm_reset();
-    let Some(_charge) = memory::take(&inner.budget, memory::EAGER) else {
+    let account = inner.budget.account(carrier::facts(&stream).identity.as_deref());
+    let Some(_charge) = memory::take(&account, memory::EAGER) else {
         let who = Some(terms.identity());
-        return event::limit_reached(&memory::short(), &remote, who, inner.budget.limit());
+        return event::limit_reached(&memory::short(), &remote, who, account.held().1);
     };
     let asked = eagersocks::accept_eager(&mut stream, inner.config.handshake_timeout).await;
     let (target, early) = match (armed, asked) {
@@ -359,8 +360,8 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, mut terms: Te
 
 /// One stream of a connection: judged, dialled, relayed.
 async fn serve_stream(inner: &Inner, mut stream: remux::Stream, shutdown: &Shutdown) {
-    let _charge = inner.budget.charge(memory::FLOW);
     let identity = stream.peer().identity.clone();
+    let _charge = inner.budget.account(identity.as_deref()).charge(memory::FLOW);
     let name = identity.as_deref().unwrap_or(ANYONE);
     let request = stream.request();
     let (command, want_opened) = (request.command, request.want_opened);
@@ -484,7 +485,7 @@ impl Story {
 }
 
 /// The identity of a peer on a plain transport, which proves none.
-const ANYONE: &str = "anyone";
+pub(crate) const ANYONE: &str = "anyone";
 
 #[cfg(test)]
 mod tests;

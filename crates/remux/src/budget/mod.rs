@@ -10,17 +10,33 @@
 //!  A stage begins at its line and ends 5 points below it, so that it doesn't flap.
 //! ```
 //!
+//! Peers that are known by an identity have an [`Account`] each, for all their connections, and windows and opens go by
+//! that: whoever holds much runs short before whoever holds little does.
+//!
+//! ```text
+//!  │◀─ others ─▶│◀──── held by it ────▶│◀──── free ────▶│ limit
+//!               │◀────────────── its room ─────────────▶│        its stage: by what it holds of its room
+//! ```
+//!
+//! An identity that is alone has the room of all. Beside others none holds more than nine times what is free, so there is
+//! always something free: of two that want all there is each gets 47 %, and a third one is served. Nobody needs to know how many
+//! there are, or will be.
+//!
 //! Charged is what can become memory, not what is memory already: a window counts from the moment it is promised.
 //! A connection posts its changes in steps and pays for what a step may hide with its fixed cost, so the account is
-//! never below the truth. Only atomics, except where a stage changes and above the last line.
+//! never below the truth. Only atomics, except where a stage changes and above the last lines.
 
+mod account;
 mod ledger;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
-use ledger::Account;
+use account::Holder;
+pub use account::{Account, Charge};
+use ledger::Entry;
 pub(crate) use ledger::Ledger;
 
 /// The process-wide account; share one among all connections.
@@ -32,7 +48,7 @@ pub struct Budget {
     book: Mutex<Book>,
 }
 
-/// How full the account is. Each stage keeps what those before it do.
+/// How full the account is, or the room of an identity in it. Each stage keeps what those before it do.
 #[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum Stage {
     /// Windows may grow.
@@ -42,9 +58,11 @@ pub enum Stage {
     NoGrowth,
     /// From 90 %: no stream is opened here or for a peer (REFUSED, safe), and windows shrink to 64 KiB as they are read.
     NoOpens,
-    /// From 95 %: whoever accepts connections pauses.
+    /// From 95 % of the process's account: whoever accepts connections pauses. So that it doesn't last, the heaviest
+    /// identity loses its heaviest connection if it has come to [`NoOpens`](Self::NoOpens) itself, then the next one.
     NoAccept,
-    /// From 98 %: the connection that holds most is closed, then the next one, until the account is below that line.
+    /// From 98 % of it: the heaviest connection of the heaviest identity is closed whatever it holds, then the next one,
+    /// until the account is below that line.
     Shed,
 }
 
@@ -69,12 +87,21 @@ impl Stage {
     fn of(number: u8) -> Self {
         Self::ALL.get(usize::from(number)).copied().unwrap_or(Self::Shed)
     }
+
+    /// The stage of whoever has `used` so much of `room`, and was at `old` before.
+    fn at(used: u64, room: u64, old: Self) -> Self {
+        let begun = |stage: Self| {
+            let slack = if stage <= old { part(room, Self::HYSTERESIS) } else { 0 };
+            used >= part(room, stage.percent()).saturating_sub(slack)
+        };
+        Self::ALL.into_iter().rev().find(|&stage| begun(stage)).unwrap_or(Self::Plenty)
+    }
 }
 
 impl Budget {
     /// A budget of `limit` bytes for everything that is promised, buffered or a connection's fixed cost.
     pub const fn new(limit: u64) -> Self {
-        let book = Book { accounts: Vec::new(), doomed: None, watchers: Vec::new() };
+        let book = Book { entries: Vec::new(), holders: BTreeMap::new(), doomed: None, watchers: Vec::new() };
         Self { limit, used: AtomicU64::new(0), stage: AtomicU8::new(0), book: Mutex::new(book) }
     }
 
@@ -100,10 +127,27 @@ impl Budget {
         self.limit
     }
 
-    /// Charges memory that belongs to no connection's streams, until the result is dropped.
+    /// Charges memory that belongs to no connection's streams and to no identity, until the result is dropped.
     pub fn charge(self: &Arc<Self>, bytes: u64) -> Charge {
-        self.add(bytes);
-        Charge { budget: self.clone(), bytes }
+        Account::from(self.clone()).charge(bytes)
+    }
+
+    /// The account of all that `identity` holds; `None`: of all peers together that prove none.
+    pub fn account(self: &Arc<Self>, identity: Option<&str>) -> Account {
+        Account::of(self, identity.unwrap_or_default())
+    }
+
+    /// The identity that holds most now, and how much.
+    pub fn heaviest(&self) -> Option<(Arc<str>, u64)> {
+        // They are let go of after the lock, which the last to do so takes.
+        let holders: Vec<Arc<Holder>> = self.book().holders.values().filter_map(Weak::upgrade).collect();
+        let heaviest = holders.iter().max_by_key(|holder| holder.held())?;
+        Some((heaviest.name.clone(), heaviest.held()))
+    }
+
+    /// Bytes that nobody holds.
+    fn free(&self) -> u64 {
+        self.limit.saturating_sub(self.used())
     }
 
     /// Ready once the stage is another one than `seen`.
@@ -122,7 +166,8 @@ impl Budget {
 
     /// Whether a window may grow by `more` bytes.
     pub(crate) fn allows_growth(&self, more: u64) -> bool {
-        self.stage() == Stage::Plenty && self.used().saturating_add(more) <= self.line(Stage::NoGrowth)
+        self.stage() == Stage::Plenty
+            && self.used().saturating_add(more) <= part(self.limit, Stage::NoGrowth.percent())
     }
 
     fn add(&self, bytes: u64) {
@@ -139,10 +184,10 @@ impl Budget {
     fn judge(&self) {
         loop {
             let (used, old) = (self.used(), self.stage());
-            let new = self.stage_at(used, old);
+            let new = Stage::at(used, self.limit, old);
             if new == old {
-                if used >= self.line(Stage::Shed) && self.limit > 0 {
-                    self.shed();
+                if new >= Stage::NoAccept && self.limit > 0 {
+                    self.shed(used >= part(self.limit, Stage::Shed.percent()));
                 }
                 return;
             }
@@ -154,36 +199,20 @@ impl Budget {
         }
     }
 
-    fn stage_at(&self, used: u64, old: Stage) -> Stage {
-        let kept = |stage: Stage| {
-            let line = self.line(stage);
-            let slack = if stage <= old { self.part(Stage::HYSTERESIS) } else { 0 };
-            used >= line.saturating_sub(slack)
-        };
-        Stage::ALL.into_iter().rev().find(|&stage| kept(stage)).unwrap_or(Stage::Plenty)
-    }
-
-    /// Dooms the heaviest connection, unless one that is doomed has still to give back what it holds.
-    fn shed(&self) {
+    /// Dooms the heaviest connection of the heaviest identity, unless one that is doomed has still to give back what it
+    /// holds. `must`: even if that identity is within its share.
+    fn shed(&self, must: bool) {
         let mut book = self.book();
         if book.doomed.is_some() {
             return;
         }
-        let heaviest = book.accounts.iter().max_by_key(|account| account.held()).cloned();
+        let heaviest = book.entries.iter().max_by_key(|entry| entry.weight());
+        let heaviest = heaviest.filter(|entry| must || entry.is_over_share(self)).cloned();
         book.doomed.clone_from(&heaviest);
         drop(book);
-        if let Some(account) = heaviest {
-            account.doom();
+        if let Some(entry) = heaviest {
+            entry.doom();
         }
-    }
-
-    fn line(&self, stage: Stage) -> u64 {
-        self.part(stage.percent())
-    }
-
-    fn part(&self, percent: u64) -> u64 {
-        let (whole, rest) = (self.limit / 100, self.limit % 100);
-        whole.saturating_mul(percent).saturating_add(rest.saturating_mul(percent) / 100)
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -202,33 +231,18 @@ impl Default for Budget {
 /// Whom the budget knows.
 #[derive(Debug)]
 struct Book {
-    /// One for each connection that has not ended.
-    accounts: Vec<Arc<Account>>,
-    /// The one that was told to end and has not yet.
-    doomed: Option<Arc<Account>>,
+    /// One for each connection that has not ended, or left something that nobody has read.
+    entries: Vec<Arc<Entry>>,
+    /// Identities that hold something, by name.
+    holders: BTreeMap<Arc<str>, Weak<Holder>>,
+    /// The connection that was told to end and has not yet.
+    doomed: Option<Arc<Entry>>,
     watchers: Vec<Waker>,
 }
 
-/// Bytes charged to a [`Budget`]; dropping it gives them back.
-#[derive(Debug)]
-#[must_use = "dropping it gives the bytes back"]
-pub struct Charge {
-    budget: Arc<Budget>,
-    bytes: u64,
-}
-
-impl Charge {
-    /// Charges `more` bytes.
-    pub fn add(&mut self, more: u64) {
-        self.budget.add(more);
-        self.bytes = self.bytes.saturating_add(more);
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.budget.subtract(self.bytes);
-    }
+fn part(whole: u64, percent: u64) -> u64 {
+    let (hundredths, rest) = (whole / 100, whole % 100);
+    hundredths.saturating_mul(percent).saturating_add(rest.saturating_mul(percent) / 100)
 }
 
 /// What a quarter of a machine's memory is cut at.

@@ -17,7 +17,7 @@ impl Wake for Woken {
 }
 
 fn ledger(budget: &Arc<Budget>, held: u64) -> Ledger {
-    let mut ledger = Ledger::open(budget.clone());
+    let mut ledger = Ledger::open(budget.clone().into());
     ledger.change_held(0, held);
     ledger
 }
@@ -70,7 +70,7 @@ fn dropped_ledger_gives_everything_back() {
     ledger.change_growth(0, 5);
     drop(ledger);
     assert_eq!(budget.used(), 0);
-    assert!(budget.book().accounts.is_empty());
+    assert!(budget.book().entries.is_empty());
 }
 
 #[test]
@@ -150,7 +150,153 @@ fn window_may_grow_up_to_the_first_line_and_one_connection_to_an_eighth() {
     assert!(!ledger.allows_growth(2 * MIB, MIB), "its own limit");
     ledger.change_growth(0, 12 * MIB);
     assert!(!ledger.allows_growth(MIB, u64::MAX));
-    let other = Ledger::open(budget.clone());
+    let other = Ledger::open(budget.clone().into());
     let _charge = budget.charge(70 * MIB);
     assert!(other.allows_growth(9 * MIB, u64::MAX) && !other.allows_growth(10 * MIB, u64::MAX));
+}
+
+/// A connection of an identity that holds so much.
+fn ledger_of(account: &Account, held: u64) -> Ledger {
+    let mut ledger = Ledger::open(account.clone());
+    ledger.change_held(0, held);
+    ledger
+}
+
+#[test]
+fn identity_that_is_alone_has_the_stages_of_the_process() {
+    let budget = Arc::new(Budget::new(LIMIT));
+    let account = budget.account(Some("alone"));
+    let _charges: Vec<_> = (1..=100)
+        .map(|_| {
+            let charge = account.charge(MIB);
+            assert_eq!(account.stage(), budget.stage());
+            assert_eq!(account.allows_growth(MIB), budget.allows_growth(MIB));
+            charge
+        })
+        .collect();
+    assert_eq!(account.held(), (LIMIT, LIMIT));
+}
+
+#[test]
+fn identity_over_its_share_is_short_of_memory_while_another_has_plenty() {
+    let budget = Arc::new(Budget::new(LIMIT));
+    let (heavy, light) = (budget.account(Some("heavy")), budget.account(Some("light")));
+    let _most = heavy.charge(90 * MIB);
+    assert_eq!((heavy.stage(), light.stage()), (Stage::NoOpens, Stage::Plenty));
+    let _some = light.charge(5 * MIB);
+    assert_eq!((heavy.stage(), light.stage()), (Stage::NoOpens, Stage::Plenty));
+    assert!(light.allows_growth(3 * MIB) && !light.allows_growth(4 * MIB), "up to 80 % of its room");
+    assert!(!heavy.allows_growth(1));
+    assert_eq!(budget.heaviest(), Some(("heavy".into(), 90 * MIB)));
+}
+
+#[test]
+fn however_many_identities_take_all_they_get_something_is_left_for_the_next() {
+    const PIECE: u64 = 8 << 10;
+    for n in 1..=12 {
+        let budget = Arc::new(Budget::new(LIMIT));
+        let greedy: Vec<_> = (0..n).map(|n| budget.account(Some(&format!("greedy {n}")))).collect();
+        let mut charges = Vec::new();
+        loop {
+            let before = charges.len();
+            let served = greedy.iter().filter(|account| account.stage() < Stage::NoOpens);
+            charges.extend(served.map(|account| account.charge(PIECE)));
+            if charges.len() == before {
+                break;
+            }
+        }
+        let free = LIMIT - budget.used();
+        assert!(free >= LIMIT / (9 * n + 1) - n * PIECE, "{n} of them leave {free}");
+        assert!(greedy.iter().all(|account| account.held().0.abs_diff(greedy[0].held().0) <= PIECE));
+        assert_eq!(budget.account(Some("next")).stage(), Stage::Plenty, "beside {n}");
+    }
+}
+
+#[test]
+fn heaviest_identity_is_shed_though_each_of_its_connections_is_light() {
+    let budget = Arc::new(Budget::new(LIMIT));
+    let (evil, good) = (budget.account(Some("evil")), budget.account(Some("good")));
+    let honest = ledger_of(&good, 30 * MIB);
+    let hostile: Vec<_> = (0..60).map(|_| ledger_of(&evil, MIB)).collect();
+    assert_eq!(budget.stage(), Stage::Shed);
+    assert_eq!(honest.doomed(), None);
+    assert_eq!(hostile.iter().filter(|ledger| ledger.doomed().is_some()).count(), 1);
+}
+
+#[test]
+fn what_an_ended_connection_left_counts_for_its_identity_and_may_be_shed_itself() {
+    let budget = Arc::new(Budget::new(LIMIT));
+    let (evil, good) = (budget.account(Some("evil")), budget.account(Some("good")));
+    let mut left = ledger_of(&evil, 50 * MIB);
+    left.close();
+    let mut small = ledger_of(&evil, 2 * MIB);
+    let mut honest = ledger_of(&good, 46 * MIB);
+    assert!(small.doomed().is_some() && honest.doomed().is_none() && left.doomed().is_none());
+    #[cfg(feature = "io")]
+    {
+        left.reopen();
+        small.close();
+        drop(small);
+        honest.change_held(46 * MIB, 49 * MIB);
+        assert!(left.doomed().is_some() && honest.doomed().is_none());
+    }
+}
+
+#[test]
+fn from_95_percent_identity_over_its_share_is_shed_until_connections_are_accepted_again() {
+    let budget = Arc::new(Budget::new(LIMIT));
+    let (evil, good) = (budget.account(Some("evil")), budget.account(Some("good")));
+    let mut hostile: Vec<_> = (0..60).map(|_| ledger_of(&evil, 1300 << 10)).collect();
+    assert_eq!((budget.stage(), evil.stage()), (Stage::NoGrowth, Stage::NoGrowth));
+    let most = evil.charge(4 * MIB);
+    let honest = ledger_of(&good, 5 * MIB);
+    assert_eq!(budget.stage(), Stage::NoAccept);
+    let mut shed = 0;
+    while let Some(at) = hostile.iter().position(|ledger| ledger.doomed().is_some()) {
+        drop(hostile.swap_remove(at));
+        shed += 1;
+    }
+    assert_eq!((budget.stage(), honest.doomed()), (Stage::NoOpens, None), "after {shed}");
+    assert!((3..10).contains(&shed), "{shed}");
+    drop(most);
+}
+
+#[test]
+fn from_95_percent_nobody_is_shed_where_no_identity_is_over_its_share() {
+    let budget = Arc::new(Budget::new(LIMIT));
+    let accounts = ["a", "b", "c"].map(|name| budget.account(Some(name)));
+    let ledgers = accounts.each_ref().map(|account| ledger_of(account, 3150 * LIMIT / 10_000));
+    assert_eq!(budget.stage(), Stage::NoAccept);
+    assert!(ledgers.iter().all(|ledger| ledger.doomed().is_none()));
+}
+
+#[test]
+fn peers_without_an_identity_are_one_and_connections_dialled_here_are_nobodys() {
+    let budget = Arc::new(Budget::new(LIMIT));
+    let ours = ledger(&budget, 50 * MIB);
+    let strangers = [(); 2].map(|()| ledger_of(&budget.account(None), 20 * MIB));
+    assert!(budget.heaviest().is_some_and(|(name, held)| name.is_empty() && held >= 40 * MIB));
+    let _more = budget.charge(9 * MIB);
+    assert_eq!(budget.stage(), Stage::Shed);
+    assert!(ours.doomed().is_none() && strangers.iter().any(|ledger| ledger.doomed().is_some()));
+}
+
+#[test]
+fn identity_that_holds_nothing_is_forgotten() {
+    let budget = Arc::new(Budget::new(LIMIT));
+    let account = budget.account(Some("a"));
+    let charge = account.charge(MIB);
+    drop(account);
+    assert_eq!(budget.account(Some("a")).held().0, MIB, "the same one");
+    drop(charge);
+    assert!(budget.book().holders.is_empty());
+    for _ in 0..2_000 {
+        let both = [(); 2].map(|()| budget.account(Some("a")));
+        std::thread::scope(|scope| {
+            for account in both {
+                scope.spawn(move || drop(account.charge(1)));
+            }
+        });
+        assert!(budget.book().holders.is_empty());
+    }
 }

@@ -66,8 +66,8 @@ pub enum ConnectionError {
         /// The error's own words.
         text: Arc<str>,
     },
-    /// This process ran short of memory, and no connection held more.
-    #[error("closed to free memory: it held {bytes} bytes, more than any other connection")]
+    /// This process ran short of memory, no identity held more, and no other connection of that one did.
+    #[error("closed to free memory: it held {bytes} bytes, the most of a peer that held most")]
     Memory {
         /// What it held and was promised.
         bytes: u64,

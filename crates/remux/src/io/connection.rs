@@ -54,6 +54,11 @@ impl Connection {
         self.shared.act(Nudge::Command, |inner, now| inner.with(|session| session.abort(now, cause)));
     }
 
+    /// Waits, once the connection is over, until nothing of it is unread; what it left goes when memory runs short.
+    pub(crate) async fn rest(&self) {
+        std::future::poll_fn(|cx| self.shared.lock().poll_rest(cx)).await;
+    }
+
     /// Asks the peer for a sign of life; [`ConnEvent::Suspect`], then [`ConnEvent::Alive`] or the end follow.
     pub(crate) fn probe(&self) {
         self.shared.act(Nudge::Command, |inner, now| inner.with(|session| session.handle_suspend(now)));

@@ -25,7 +25,7 @@ use sla::event;
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
-use crate::budget::Budget;
+use crate::budget::Account;
 use crate::config::{Role, SessionConfig};
 use crate::error::ConnectionError;
 use crate::io::clock::{Wakefulness, now};
@@ -44,12 +44,12 @@ pub(crate) fn start(
     connected: Connected,
     id: ConnectionId,
     config: SessionConfig,
-    budget: Arc<Budget>,
+    account: Account,
     observer: Arc<dyn Observer>,
 ) -> (Connection, impl Future<Output = ConnectionError> + Send + 'static) {
     let Connected { records, wire, probe, facts, on_end, lease } = connected;
     let start = now();
-    let session = Session::new(role, wire, config, budget, start);
+    let session = Session::new(role, wire, config, account, start);
     let role = match role {
         Role::Client => event::Role::Client,
         Role::Server => event::Role::Server,
@@ -490,6 +490,16 @@ impl Driver {
         self.observer.on_event(self.shared.id, event);
     }
 
+    fn tell_short(&self, held: u64, room: u64) {
+        let facts = &self.shared.facts;
+        let what = format!(
+            "{} its streams are refused: of {room} bytes that are its own or free it holds {held} → close other streams and \
+             connections of it, or raise remux.memory.max.bytes where the machine has more",
+            sla::code::LIMIT_MEMORY
+        );
+        event::limit_reached(&what, &facts.remote, facts.identity.as_deref(), room);
+    }
+
     fn handle_event(&mut self, event: Event) -> Result<(), End> {
         match event {
             Event::FirstByte => self.tell(ConnEvent::FirstByte),
@@ -511,6 +521,7 @@ impl Driver {
                 event::conn_alive(self.shared.id);
                 self.tell(ConnEvent::Alive);
             }
+            Event::Short { held, room } => self.tell_short(held, room),
             Event::Closed(cause) => return Err(cause.into()),
             // Those of single streams were taken under the lock.
             _ => {}

@@ -55,19 +55,22 @@ impl Listener {
         let session = &self.config.session;
         let config = SessionConfig { seed: seed_or_chance(session.seed), ..session.clone() };
         let observer = Arc::new(Watch { shared: Arc::downgrade(&self.shared) });
-        let (connection, task) = start(Role::Server, connected, id, config, self.budget.clone(), observer);
+        let account = self.budget.account(connected.facts.identity.as_deref());
+        let (connection, task) = start(Role::Server, connected, id, config, account, observer);
         let closed = {
             let mut state = self.shared.state.lock();
             state.connections.insert(id, connection.clone());
             state.running = state.running.saturating_add(1);
             state.closed
         };
-        let running = Running { shared: self.shared.clone() };
+        let (running, left) = (Running { shared: self.shared.clone() }, connection.clone());
         let mut tasks = self.tasks.lock();
         reap(&mut tasks);
         tasks.spawn(async move {
-            let _running = running;
-            task.await
+            let cause = task.await;
+            drop(running);
+            left.rest().await;
+            cause
         });
         drop(tasks);
         if closed {

@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -230,6 +230,18 @@ impl Inner {
             Some(waker) => waker.clone_from(cx.waker()),
             None => self.driver = Some(cx.waker().clone()),
         }
+    }
+
+    /// As [`Session::poll_rest`]; each stream that is let go of is a reason to look again.
+    pub(crate) fn poll_rest(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.lost.is_some() {
+            return Poll::Ready(());
+        }
+        let rest = self.session.poll_rest(cx);
+        if rest.is_pending() {
+            self.park(Park::Idle, cx);
+        }
+        rest
     }
 
     /// The driver's waker, if it sleeps through something it must not.

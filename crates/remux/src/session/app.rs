@@ -198,8 +198,7 @@ impl Session {
         let round_trip = self.round_trip();
         let (ledger, window) = (&self.ledger, &self.config.window);
         let allows = |more: u64| ledger.allows_growth(more, window.growth);
-        let growth =
-            Growth { rtt: round_trip, config: window, stage: ledger.budget().stage(), allows: &allows };
+        let growth = Growth { rtt: round_trip, config: window, stage: ledger.stage(), allows: &allows };
         let Some(stream) = self.table.get_mut(key) else { return };
         stream.recv.release(n);
         if stream.recv.credit.consume(n as u64, now, &growth) {
@@ -300,7 +299,7 @@ impl Session {
         if self.counts.local >= self.peer.max_streams as usize {
             return Err(OpenReason::TooMany);
         }
-        if self.ledger.budget().stage() >= Stage::NoOpens {
+        if self.ledger.stage() >= Stage::NoOpens {
             return Err(OpenReason::NoMemory);
         }
         Ok(())

@@ -125,6 +125,13 @@ pub enum Event {
     Suspect,
     /// The peer is there after all.
     Alive,
+    /// Streams of the peer are refused from now on, as its [`Account`](crate::Account) is at [`NoOpens`](crate::Stage::NoOpens).
+    Short {
+        /// Bytes it holds, over all its connections.
+        held: u64,
+        /// Those and what is free.
+        room: u64,
+    },
     /// The connection is over; the last event. Write what [`Session::poll_transmit`](super::Session::poll_transmit) still gives, once, and close.
     Closed(ConnectionError),
 }

@@ -1,5 +1,7 @@
 //! How streams begin and end, and how the connection does.
 
+#[cfg(feature = "io")]
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use framing::remux2::{Code, GoAway};
@@ -8,6 +10,7 @@ use super::event::{Event, StreamEnd, StreamId};
 use super::stream::{RecvState, RstOut, Stream};
 use super::table::Key;
 use super::{Phase, Session};
+use crate::budget::Stage;
 use crate::error::{ConnectionError, StreamError};
 
 impl Session {
@@ -162,6 +165,17 @@ impl Session {
         if charged || untold { self.limits.refusal(now) } else { Ok(()) }
     }
 
+    /// Whether there is memory for one more stream of the peer's. That there no longer is, is told.
+    pub(super) fn has_memory(&mut self) -> bool {
+        let is_short = self.ledger.stage() >= Stage::NoOpens;
+        if is_short && !self.is_short {
+            let (held, room) = self.ledger.account().held();
+            self.events.push_back(Event::Short { held, room });
+        }
+        self.is_short = is_short;
+        !is_short
+    }
+
     /// Turns away a stream that has no slot.
     pub(super) fn refuse(&mut self, now: Instant, id: StreamId, code: Code, safe: bool) {
         self.stats.refused = self.stats.refused.saturating_add(1);
@@ -178,21 +192,19 @@ impl Session {
         let told = self.out.last_id.is_some() && cause == ConnectionError::Drained;
         let ours = cause.code() != Code::NONE && !told && !self.is_classic();
         self.out = super::Out::default();
-        // What is unread can still be read, unless it has to go.
-        let drop_unread = matches!(cause, ConnectionError::Memory { .. });
         for key in self.table.keys() {
-            self.fail_stream(now, key, StreamError::Truncated { cause: cause.clone() }, drop_unread);
+            self.fail_stream(now, key, StreamError::Truncated { cause: cause.clone() }, false);
         }
         for key in self.table.keys() {
             if let Some(stream) = self.table.get_mut(key) {
                 stream.control.rst = None;
-                if drop_unread {
-                    stream.recv.fail(true);
-                    stream.failure = Some(StreamError::Truncated { cause: cause.clone() });
-                }
             }
             self.settle(key);
             self.free_if_done(now, key);
+        }
+        // What is unread can still be read, unless it has to go.
+        if matches!(cause, ConnectionError::Memory { .. }) {
+            self.drop_unread(&cause);
         }
         if ours {
             let text = cause.to_string();
@@ -205,6 +217,31 @@ impl Session {
         self.ledger.close();
         self.phase = Phase::Closed(cause.clone());
         self.events.push_back(Event::Closed(cause));
+    }
+
+    /// Waits, once the connection is over, until nothing of what it received is unread: by then it was read, or dropped because
+    /// memory ran short.
+    #[cfg(feature = "io")]
+    pub(crate) fn poll_rest(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if self.ledger.held() > 0 {
+            self.ledger.set_waker(cx.waker());
+            self.ledger.reopen();
+            let Some(bytes) = self.ledger.doomed() else { return Poll::Pending };
+            self.drop_unread(&ConnectionError::Memory { bytes });
+        }
+        self.ledger.close();
+        Poll::Ready(())
+    }
+
+    /// What was received and is unread goes; no stream of which that is true has a clean end.
+    fn drop_unread(&mut self, cause: &ConnectionError) {
+        for key in self.table.keys() {
+            if let Some(stream) = self.table.get_mut(key).filter(|stream| !stream.recv.is_empty()) {
+                stream.recv.fail(true);
+                stream.failure = Some(StreamError::Truncated { cause: cause.clone() });
+                self.settle(key);
+            }
+        }
     }
 
     /// Classic streams have to end before they are done. A 0 would look like their end: only the end of the connection tells.

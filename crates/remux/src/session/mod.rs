@@ -78,7 +78,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use framing::remux2::{Code, GoAway};
 
-use crate::budget::{Budget, Ledger};
+use crate::budget::{Account, Budget, Ledger};
 use crate::config::{Role, SessionConfig, Wire};
 use crate::error::ConnectionError;
 
@@ -106,6 +106,8 @@ pub struct Session {
     limits: Limits,
     liveness: Liveness,
     ledger: Ledger,
+    /// The peer's last stream was refused for want of memory, and the application told.
+    is_short: bool,
     /// Bytes in the send queues of all streams.
     queued: usize,
     peer: Peer,
@@ -125,7 +127,16 @@ pub struct Session {
 
 impl Session {
     /// A connection that has just been made. Give each its own [`SessionConfig::seed`].
-    pub fn new(role: Role, wire: Wire, config: SessionConfig, budget: Arc<Budget>, now: Instant) -> Self {
+    ///
+    /// What it holds is charged to `account`: the peer's at an accepting end, so that one peer's memory is told from
+    /// another's, else just the process's (a [`Budget`] itself).
+    pub fn new(
+        role: Role,
+        wire: Wire,
+        config: SessionConfig,
+        account: impl Into<Account>,
+        now: Instant,
+    ) -> Self {
         let liveness = Liveness::new(config.liveness.clone(), role, config.seed, now);
         Self {
             role,
@@ -137,7 +148,8 @@ impl Session {
             schedule: Scheduler::new(config.sending.quantum),
             limits: Limits::new(&config.limits, now),
             liveness,
-            ledger: Ledger::open(budget),
+            ledger: Ledger::open(account.into()),
+            is_short: false,
             queued: 0,
             peer: Peer::new(role, wire),
             out: Out { settings: wire == Wire::Remux2, ..Out::default() },
@@ -342,6 +354,11 @@ impl Session {
     /// [`Budget`] beside its fixed cost.
     pub const fn charged(&self) -> (u64, u64) {
         (self.ledger.held(), self.ledger.growth())
+    }
+
+    /// Whose memory it takes.
+    pub const fn account(&self) -> &Account {
+        self.ledger.account()
     }
 
     /// The budget it shares with others.

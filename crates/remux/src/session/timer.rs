@@ -144,7 +144,7 @@ impl Session {
         let deadline = later(since, self.config.limits.unread);
         if now < deadline {
             self.sweep_by(deadline);
-        } else if self.ledger.budget().stage() >= Stage::NoGrowth {
+        } else if self.ledger.stage() >= Stage::NoGrowth {
             self.abort_stream(now, key, Code::LIMIT, "nobody read the stream");
         } else {
             self.sweep_by(later(now, AGAIN));

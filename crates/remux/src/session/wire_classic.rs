@@ -26,7 +26,6 @@ use super::schedule::Freed;
 use super::stream::{RecvState, SendState, Stream};
 use super::table::Key;
 use super::{Body, SERVER_STREAMS, Session};
-use crate::budget::Stage;
 use crate::config::Role;
 use crate::error::ConnectionError;
 
@@ -83,7 +82,7 @@ impl Session {
         let most = self.config.limits.max_streams.unwrap_or(SERVER_STREAMS);
         let allowed = self.limits.allows_open(now) && self.counts.remote < most as usize;
         let draining = !matches!(self.phase, super::Phase::Open);
-        if !allowed || draining || self.ledger.budget().stage() >= Stage::NoOpens {
+        if !allowed || draining || !self.has_memory() {
             self.refuse_open(now, id, !allowed)?;
             return Ok(None);
         }

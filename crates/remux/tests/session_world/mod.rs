@@ -9,7 +9,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use framing::remux2::{HEADER, Header, Kind, Open as OpenPayload, Setting};
 use framing::{Encode, Target};
 use remux::session::{Batch, Event, Open, Recv, Session, StreamId};
-use remux::{Budget, ConnectionError, Role, SessionConfig, StreamError, Wire};
+use remux::{Account, Budget, ConnectionError, Role, SessionConfig, StreamError, Wire};
 
 /// A client and a server and the bytes between them.
 pub struct Pair {
@@ -104,8 +104,15 @@ impl Side {
         Self::sharing(role, wire, config, Arc::new(Budget::new(1 << 40)), now)
     }
 
-    pub fn sharing(role: Role, wire: Wire, config: SessionConfig, budget: Arc<Budget>, now: Instant) -> Self {
-        let session = Session::new(role, wire, config, budget.clone(), now);
+    pub fn sharing(
+        role: Role,
+        wire: Wire,
+        config: SessionConfig,
+        account: impl Into<Account>,
+        now: Instant,
+    ) -> Self {
+        let session = Session::new(role, wire, config, account, now);
+        let budget = session.budget().clone();
         Self { session, budget, events: VecDeque::new(), input: BytesMut::new(), batch: Batch::new() }
     }
 

@@ -323,9 +323,11 @@ pub fn memory_free(used: u64, limit: u64) {
     tracing::info!(name: "memory_free", target: "sla::load", used, limit, "memory is free again");
 }
 
-/// Memory runs short: `stage` says what is done about it, `used` and `limit` are bytes. At warn.
-pub fn memory_short(stage: &str, used: u64, limit: u64) {
-    tracing::warn!(name: "memory_short", target: "sla::load", stage, used, limit, "memory is short");
+/// Memory runs short: `stage` says what is done about it, `used` and `limit` are bytes, `heaviest` is the identity that holds most
+/// of them, and what it holds. At warn.
+pub fn memory_short(stage: &str, used: u64, limit: u64, heaviest: Option<(&str, u64)>) {
+    let (identity, held_bytes) = heaviest.unzip();
+    tracing::warn!(name: "memory_short", target: "sla::load", stage, used, limit, identity, held_bytes, "memory is short");
 }
 
 /// A live connection was cut: its peer's certificate ended, was revoked, or is not let in any more. At warn.

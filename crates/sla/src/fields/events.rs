@@ -271,8 +271,8 @@ pub static EVENTS: &[Event] = &[
         "warn",
         "load",
         "memory is short",
-        &["stage", "used", "limit"],
-        "remux.memory.max.bytes is 80, 90, 95 or 98 % full; the stage says what is done about it",
+        &["stage", "used", "limit", "identity?", "held_bytes?"],
+        "remux.memory.max.bytes is 80, 90, 95 or 98 % full; the stage says what is done about it, identity and held_bytes who holds most of it",
     ),
     Event {
         form: Form::Message,

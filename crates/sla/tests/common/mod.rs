@@ -97,7 +97,12 @@ fn program(word: &dyn Fn(&str) -> String) {
     event::listening(Role::Client, &word("tcp"), &word("127.0.0.1:1080"));
     event::accept_failed(&word("127.0.0.1:1080"), &word("too many open files (os error 24)"));
     event::resources(700 << 20, 19_936);
-    event::memory_short("no_growth", 429_496_730, 536_870_912);
+    event::memory_short(
+        "no_growth",
+        429_496_730,
+        536_870_912,
+        Some((word("laptop-7").as_str(), 402_653_184)),
+    );
     event::memory_free(402_653_184, 536_870_912);
     event::limit_reached(&word("too many handshakes"), &word("203.0.113.9:55555"), None, 64);
     event::limit_reached(&word("too many streams"), &word("203.0.113.9:55555"), Some(&word("laptop-7")), 64);

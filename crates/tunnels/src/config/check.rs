@@ -114,7 +114,8 @@ impl Source {
                     list(&server.deny),
                     who(&server.identities)
                 );
-                let takes = takes(server.memory, descriptors, needs_of_server(&server));
+                let share = crate::memory::describe_share(server.memory);
+                let takes = takes(server.memory, descriptors, needs_of_server(&server)) + &share + "\n";
                 let lowered = descriptors.fit_server(&mut server);
                 server.warnings.extend(lowered);
                 server.warnings.extend(closed_log(server.user.as_deref(), &server.log.path));

@@ -147,7 +147,7 @@ impl<C: Connect> Task<C> {
         let watch = Arc::new(Watch { core: self.core.clone(), ticket });
         let id = self.fresh_id();
         let (connection, driver) =
-            start(Role::Client, connected, id, session, self.core.budget.clone(), watch);
+            start(Role::Client, connected, id, session, self.core.budget.clone().into(), watch);
         let reopen = Arc::new(Again { core: Arc::downgrade(&self.core), ticket });
         self.core.with(|state, now| {
             if !state.pool.handle_dialled(now, ticket, proof(wire)) {

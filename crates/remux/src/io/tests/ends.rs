@@ -80,7 +80,7 @@ async fn panic_in_a_driver_ends_that_connection_only() {
             connected,
             ConnectionId(1),
             SessionConfig::default(),
-            Arc::default(),
+            Arc::<Budget>::default().into(),
             Arc::new(Listening { streams }),
         );
         let mut stream = connection.open(request()).unwrap();

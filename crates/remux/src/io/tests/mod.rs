@@ -43,7 +43,8 @@ impl End {
         });
         let connected = Connected::new(ByteStream::new(pipe), wire, PeerFacts::default());
         let observer = Arc::new(Listening { streams });
-        let (connection, driver) = start(role, connected, id, config, Arc::new(Budget::default()), observer);
+        let (connection, driver) =
+            start(role, connected, id, config, Arc::<Budget>::default().into(), observer);
         Self { connection, incoming, task: tokio::spawn(driver) }
     }
 

@@ -16,7 +16,6 @@ use super::super::schedule::Freed;
 use super::super::stream::{RecvState, Stream};
 use super::super::table::Key;
 use super::super::{Body, SERVER_STREAMS, Session};
-use crate::budget::Stage;
 use crate::config::Role;
 use crate::error::{ConnectionError, StreamError};
 
@@ -249,7 +248,7 @@ impl Session {
             Role::Client => 0,
         });
         let allowed = self.limits.allows_open(now) && self.counts.remote < most as usize;
-        if !allowed || self.ledger.budget().stage() >= Stage::NoOpens {
+        if !allowed || !self.has_memory() {
             return self.refuse_open(now, id, !allowed);
         }
         let window = super::super::app::initial_window(&self.config, self.wire);

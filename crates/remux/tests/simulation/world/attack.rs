@@ -264,5 +264,7 @@ pub(crate) fn nonsense(wire: Wire, rng: &mut Rng) -> Bytes {
     out.into()
 }
 
+/// The identity of them all.
+pub(crate) const ATTACKER: &str = "attacker";
 /// The window of a new stream.
 const WINDOW: u32 = 262_144;

@@ -8,7 +8,7 @@ use remux::{Role, SessionConfig, Wire};
 use simnet::{Duplex, Fault, Rng, Trigger};
 
 use super::Kind;
-use super::attack::{Attacker, nonsense};
+use super::attack::{ATTACKER, Attacker, nonsense};
 use super::end::{Count, End};
 use super::filter::Filter;
 use super::plan::Plan;
@@ -178,8 +178,22 @@ impl Conn {
         let configs = [0, 1].map(|at| SessionConfig { seed: rng.bits(), ..configs[at].clone() });
         let [client, server] = configs.clone();
         let mut conn = Self {
-            client: End::new(Role::Client, plan.wire, client, &plan.budgets[0], &plan.hosts[0], now),
-            server: End::new(Role::Server, plan.wire, server, &plan.budgets[1], &plan.hosts[1], now),
+            client: End::new(
+                Role::Client,
+                plan.wire,
+                client,
+                plan.account(Half::Client),
+                &plan.hosts[0],
+                now,
+            ),
+            server: End::new(
+                Role::Server,
+                plan.wire,
+                server,
+                plan.account(Half::Server),
+                &plan.hosts[1],
+                now,
+            ),
             link: Duplex::new(ab, ba, &mut link_rng),
             began: now,
             dial_done,
@@ -223,15 +237,21 @@ impl Conn {
     pub(crate) fn begin(&mut self, now: Instant, plan: &Plan) {
         self.dialled = Some(now);
         let [client, server] = self.configs.clone();
-        self.client = End::new(Role::Client, plan.wire, client, &plan.budgets[0], &plan.hosts[0], now);
-        self.server = End::new(Role::Server, plan.wire, server, &plan.budgets[1], &plan.hosts[1], now);
+        let [near, far] = [Half::Client, Half::Server].map(|half| plan.account(half));
+        self.client = End::new(Role::Client, plan.wire, client, near, &plan.hosts[0], now);
+        self.server = End::new(Role::Server, plan.wire, server, far, &plan.hosts[1], now);
         self.server.filter = (plan.loses_answers && plan.wire == Wire::Remux2).then(Filter::default);
     }
 
     /// Somebody else than our client sits at its end; the pool knows nothing of it.
     pub(crate) fn attack(now: Instant, plan: &Plan, attacker: Attacker, rng: &mut Rng) -> Self {
         let quiet = Plan { links: plan.links.clone(), ..Plan::quiet(plan.seed, plan.wire, plan.start) };
-        let quiet = Plan { configs: plan.configs.clone(), budgets: plan.budgets.clone(), ..quiet };
+        let quiet = Plan {
+            configs: plan.configs.clone(),
+            budgets: plan.budgets.clone(),
+            identity: ATTACKER,
+            ..quiet
+        };
         let mut conn = Self::dial(now, plan.start, &quiet, usize::MAX, rng);
         conn.dialled = Some(now);
         conn.fate = Fate::Hostile;

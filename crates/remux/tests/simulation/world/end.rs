@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bytes::{Buf, Bytes, BytesMut};
 use remux::session::{Batch, Session, StreamId};
-use remux::{Budget, ConnectionError, Role, SessionConfig, Wire};
+use remux::{Account, ConnectionError, Role, SessionConfig, Wire};
 use simnet::{Arrival, Fault, Host, Link};
 
 use super::filter::Filter;
@@ -52,12 +52,12 @@ impl End {
         role: Role,
         wire: Wire,
         config: SessionConfig,
-        budget: &Arc<Budget>,
+        account: Account,
         host: &Arc<Host>,
         now: Instant,
     ) -> Self {
         Self {
-            session: Session::new(role, wire, config, budget.clone(), host.local(now)),
+            session: Session::new(role, wire, config, account, host.local(now)),
             host: host.clone(),
             batch: Batch::new(),
             input: BytesMut::new(),

@@ -3,6 +3,7 @@
 use remux::{Stage, Wire};
 
 use super::World;
+use super::attack::ATTACKER;
 
 impl World {
     /// The promises, after the end.
@@ -71,7 +72,22 @@ impl World {
         let most = limit + STREAM + alive * CONNECTION;
         self.check(used <= most, &format!("more is promised than there is: {at}"));
         self.check(!quiet || stage < Stage::Shed || alive == 0, &format!("nothing is shed: {at}"));
-        let name = match stage {
+        let over = budget.heaviest().filter(|(name, _)| budget.account(Some(name)).stage() >= Stage::NoOpens);
+        let sheddable = over.is_some_and(|(name, _)| {
+            let mut alive = self.conns.values().filter(|conn| conn.server.is_alive());
+            alive.any(|conn| conn.attacker.is_some() == (*name == *ATTACKER))
+        });
+        self.check(
+            !quiet || stage < Stage::NoAccept || !sheddable,
+            &format!("the door stays closed for one who holds nearly all: {at}"),
+        );
+        self.note_stage();
+    }
+
+    /// Counts the stage the server's budget is at; some last only until a connection has learned that it is to end.
+    pub(super) fn note_stage(&mut self) {
+        let name = match self.plan.budgets[1].stage() {
+            _ if !self.plan.watches_budget => return,
             Stage::Plenty => return,
             Stage::NoGrowth => "stage NoGrowth",
             Stage::NoOpens => "stage NoOpens",

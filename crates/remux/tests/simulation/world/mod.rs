@@ -22,7 +22,7 @@ use remux::{ConnectionError, Stage, Wire};
 use simnet::{Host, Rng};
 
 use app::{Held, Queued};
-use attack::Attacker;
+use attack::{ATTACKER, Attacker};
 use conn::{Conn, Fate, Half};
 use flow::Flow;
 pub(crate) use kind::Kind;
@@ -238,6 +238,7 @@ impl World {
     /// One round of one connection; whether anything happened.
     fn step_conn(&mut self, ticket: Ticket) -> bool {
         let now = self.now;
+        let full = self.is_full_for_attackers();
         let Some(conn) = self.conns.get_mut(&ticket) else { return false };
         let mut busy = false;
         if conn.dialled.is_none() {
@@ -249,7 +250,6 @@ impl World {
         }
         let was_suspect = [Half::Client, Half::Server].map(|half| conn.end(half).suspect);
         let Stats { frames_in: frames, accepted, .. } = conn.server.session.stats();
-        let full = self.plan.budgets[1].stage() >= Stage::NoOpens;
         let costs = !self.plan.frame_cost.is_zero();
         let pieces = if !costs { usize::MAX } else { usize::from(self.busy_until <= now) };
         busy |= conn.pump(now, pieces);
@@ -257,8 +257,8 @@ impl World {
             let work = u32::try_from(conn.server.session.stats().frames_in - frames).unwrap();
             self.busy_until = self.busy_until.max(now) + self.plan.frame_cost * work;
         }
+        let full = full && self.is_full_for_attackers();
         let conn = self.conns.get_mut(&ticket).unwrap();
-        let full = full && self.plan.budgets[1].stage() >= Stage::NoOpens;
         let more = conn.server.session.stats().accepted > accepted;
         let attacks = conn.attacker.is_some();
         self.fired.extend(conn.struck(now));
@@ -318,11 +318,17 @@ impl World {
         busy
     }
 
+    /// Whether those who attack have their share of the server's memory.
+    fn is_full_for_attackers(&self) -> bool {
+        self.plan.budgets[1].account(Some(ATTACKER)).stage() >= Stage::NoOpens
+    }
+
     fn next_event(&mut self, ticket: Ticket, half: Half) -> Option<Event> {
         self.conns.get_mut(&ticket)?.end(half).session.poll_event()
     }
 
     fn look_at_memory(&mut self) {
+        self.note_stage();
         let wanted = self.plan.wanted.contains(&Kind::TightMemory);
         if wanted && self.plan.budgets.iter().any(|budget| budget.stage() > Stage::Plenty) {
             self.fired.insert(Kind::TightMemory);
@@ -407,7 +413,10 @@ impl World {
                 self.pool.handle_draining(clock, ticket);
             }
             Event::Closed(cause) => {
+                let shed = half == Half::Server && matches!(cause, ConnectionError::Memory { .. });
+                let honest = conn.attacker.is_none();
                 conn.end(half).over = Some(cause);
+                self.count("honest connections shed", u64::from(shed && honest));
             }
             _ => {}
         }

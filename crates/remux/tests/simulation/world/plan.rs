@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use remux::pool;
-use remux::{Budget, ClassicConfig, SendConfig, SessionConfig, Wire};
+use remux::{Account, Budget, ClassicConfig, SendConfig, SessionConfig, Wire};
 use simnet::{Fault, Host, Rng};
 
 use super::Kind;
@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     /// The client's and the server's.
     pub(crate) configs: [SessionConfig; 2],
     pub(crate) budgets: [Arc<Budget>; 2],
+    /// Who the client is to the server.
+    pub(crate) identity: &'static str,
     pub(crate) hosts: [Arc<Host>; 2],
     pub(crate) links: Links,
     /// The pool's timer is late by so much.
@@ -107,6 +109,14 @@ impl Links {
 }
 
 impl Plan {
+    /// Whose memory a connection takes at that end.
+    pub(crate) fn account(&self, half: Half) -> Account {
+        match half {
+            Half::Client => self.budgets[0].clone().into(),
+            Half::Server => self.budgets[1].account(Some(self.identity)),
+        }
+    }
+
     /// A world in which nothing goes wrong, and nothing happens: no flows.
     pub(crate) fn quiet(seed: u64, wire: Wire, start: Instant) -> Self {
         let rng = Rng::new(seed.wrapping_mul(2).wrapping_add(u64::from(wire == Wire::Classic)));
@@ -121,6 +131,7 @@ impl Plan {
             pool: pool::Config::default(),
             configs: [SessionConfig::default(), SessionConfig::default()],
             budgets: [0, 1].map(|_| Arc::new(Budget::default())),
+            identity: "honest",
             hosts: [0, 1].map(|_| Arc::new(Host::exact(start))),
             links: Links {
                 delay: (50, 80_000),
