@@ -49,6 +49,7 @@ mod memory;
 mod mux;
 mod notify;
 mod outbound;
+mod pace;
 mod panics;
 mod papers;
 mod penalty;

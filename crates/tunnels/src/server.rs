@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use framing::Target;
 use framing::remux2::{Code, Command};
-use remux::{Budget, Listener};
+use remux::{Budget, Listener, StreamError};
 use sla::event::{self, Access, Role, Sock};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -26,6 +26,7 @@ use crate::carrier::{Alone, Vigil};
 use crate::descriptors::Descriptors;
 use crate::destination::Destinations;
 use crate::listen::Door;
+use crate::pace::{Paces, TooFast};
 use crate::papers::Papers;
 use crate::penalty::Penalties;
 use crate::registry::{Held, Registry};
@@ -54,6 +55,7 @@ struct Inner {
     destinations: Destinations,
     registry: Arc<Registry>,
     penalties: Penalties,
+    paces: Paces,
     /// Our own listening addresses, never a destination.
     own: Vec<SocketAddr>,
     listener: Listener,
@@ -81,8 +83,9 @@ impl Server {
         let budget = Arc::new(memory::budget(config.memory));
         let listener = Listener::with_budget(config.remux.clone(), budget.clone());
         let (destinations, registry) = (Destinations::new(&config), Arc::new(Registry::new()));
-        let penalties = Penalties::default();
-        let inner = Inner { tls, access, destinations, registry, penalties, own, listener, budget, config };
+        let (penalties, paces) = (Penalties::default(), Paces::default());
+        let inner =
+            Inner { tls, access, destinations, registry, penalties, paces, own, listener, budget, config };
         Ok(Self { door, inner: Arc::new(inner) })
     }
 
@@ -329,6 +332,8 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, mut terms: Te
     let vigil = Vigil::over(&stream);
     let near = Plain::new(stream, "client").watched(vigil);
     let dialled = async {
+        keep_pace(inner, terms.identity(), &story.source)
+            .map_err(|fast| Broken::new("refused", Code::LIMIT, fast.to_string()))?;
         let held = place(inner, &terms, &story.source)?;
         let dials = held.identity.dials(terms.limits().dials_per_identity);
         Ok((inner.destinations.dial(&mut terms, &dials, &target).await?, held))
@@ -378,6 +383,9 @@ async fn serve_stream(inner: &Inner, mut stream: remux::Stream, shutdown: &Shutd
         connection: Some(stream.connection_id()),
         stream: Some(stream.id().0),
     };
+    if let Err(fast) = keep_pace(inner, name, &story.source) {
+        return stream.refuse(Code::REFUSED, &fast.to_string());
+    }
     let mut terms = inner.access.terms(name);
     let dialled = tokio::select! {
         dialled = dial_for(inner, &mut stream, &mut terms, command, &target) => dialled,
@@ -423,9 +431,21 @@ async fn dial_for(
     let socket = tokio::select! {
         biased;
         dialled = inner.destinations.dial(terms, &dials, target) => dialled?,
-        error = std::future::poll_fn(|cx| stream.poll_closed(cx)) => return Err(crate::relay::stream_broken(&error)),
+        error = std::future::poll_fn(|cx| stream.poll_closed(cx)) => {
+            if matches!(error, StreamError::Reset { .. }) {
+                inner.paces.give_up(std::time::Instant::now(), terms.identity());
+            }
+            return Err(crate::relay::stream_broken(&error));
+        }
     };
     Ok((held, socket, began.elapsed()))
+}
+
+/// Whether the identity begins no more than it may at a time; the log is told where it does.
+fn keep_pace(inner: &Inner, name: &str, source: &str) -> Result<(), TooFast> {
+    inner.paces.open(std::time::Instant::now(), name).inspect_err(|fast| {
+        event::limit_reached(&fast.to_string(), source, Some(name), fast.limit());
+    })
 }
 
 fn place(inner: &Inner, terms: &Terms, source: &str) -> Result<Held, Broken> {
