@@ -85,6 +85,23 @@ fn dial_that_returns_ends_those_it_has_overtaken_and_no_others() {
 }
 
 #[test]
+fn dials_beside_a_request_end_with_it_but_for_the_one_that_began_with_it_and_says_why() {
+    let now = Instant::now();
+    let config = Config { spare: false, request_timeout: Duration::from_millis(2_500), ..Config::default() };
+    let mut pool: Pool<&str> = Pool::new(config, 1);
+    pool.request(now, Waiter(1));
+    for at in [1_000, 2_000, 2_500].map(Duration::from_millis) {
+        pool.handle_timeout(now + at);
+    }
+    let wishes: Vec<_> = std::iter::from_fn(|| pool.poll_action()).skip(3).collect();
+    let fail = Action::Fail { waiter: Waiter(1), error: RequestError::TimedOut };
+    let overtaken = |number| Action::Close { ticket: Ticket(number), why: CloseReason::Overtaken };
+    assert_eq!(wishes, [fail, overtaken(1), overtaken(2)]);
+    pool.handle_dial_failed(now + Duration::from_millis(2_501), Ticket(0), "nobody answers");
+    assert!(pool.stats().failing);
+}
+
+#[test]
 fn new_connection_that_says_nothing_takes_no_streams_after_a_second() {
     let now = Instant::now();
     let mut pool: Pool<&str> = Pool::new(Config { spare: false, ..Config::default() }, 1);

@@ -157,7 +157,7 @@ const FLOW: usize = CONNECTION + 1;
 /// For each handshake under way one, and one for somebody who waits for its place.
 const HANDSHAKE: usize = 2;
 /// Kept back: for look-ups, which go on when nobody waits for them any more, and for all the rest.
-const RESERVE: usize = 256 + 64;
+const RESERVE: usize = crate::lookups::AT_ONCE + 64;
 /// What most systems give, where none tells.
 const ASSUMED: u64 = 1024;
 

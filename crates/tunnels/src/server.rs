@@ -306,7 +306,7 @@ async fn serve_eager(inner: &Inner, mut stream: transport::Stream, mut terms: Te
     let account = inner.budget.account(carrier::facts(&stream).identity.as_deref());
     let Some(_charge) = memory::take(&account, memory::EAGER) else {
         let who = Some(terms.identity());
-        return event::limit_reached(&memory::short(), &remote, who, account.held().1);
+        return event::limit_reached(&memory::short(), &remote, who, inner.budget.limit());
     };
     let asked = eagersocks::accept_eager(&mut stream, inner.config.handshake_timeout).await;
     let (target, early) = match (armed, asked) {

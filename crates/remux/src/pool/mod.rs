@@ -257,8 +257,10 @@ impl<E: Clone> Pool<E> {
             let error = if full { RequestError::Limit } else { RequestError::TimedOut };
             self.actions.push_back(Action::Fail { waiter: first.waiter, error });
             if self.waiting.is_empty() {
-                // They have had their time, and nobody is left to have them for.
-                self.give_up_dials(|_| true);
+                // Nobody is left to have them for. One that began with the request has had its time, too, and is about to
+                // say why it came to nothing.
+                let asked = first.deadline.checked_sub(self.config.request_timeout);
+                self.give_up_dials(|slot| asked.is_none_or(|asked| slot.began > asked));
             }
         }
         let idle_max = self.config.idle_max;
