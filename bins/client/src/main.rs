@@ -10,6 +10,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     tunnels::confine();
+    // Only now: a thread that was there before would not be confined. Without it free memory goes back a little later.
+    let _ = tikv_jemalloc_ctl::background_thread::write(true);
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
